@@ -1,0 +1,1 @@
+"""Network families, one file each; `base` says what a family must provide."""

@@ -1,0 +1,99 @@
+"""What an architecture is: an ordered list of layers that can be cut anywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from layerpar.errors import require_at_least
+
+
+@dataclass
+class Network:
+    """A network as the list of its layers, beside the plain module that a user would deploy.
+
+    `plain` and `layers` share their tensors: training the layers trains the plain module.
+
+    Attributes:
+        layers: The smallest units that may be cut; each maps one tensor, batch first, to one tensor.
+        plain: The same computation as one ordinary module, whose `state_dict` names are the checkpoint's.
+    """
+
+    layers: list[nn.Module]
+    plain: nn.Module = field(default=None)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.plain is None:
+            self.plain = nn.Sequential(*self.layers)
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.plain.parameters())
+
+    def names(self, first: int, last: int) -> dict[str, Tensor]:
+        """The parameters and buffers of layers `first` to `last - 1`, under their names in `plain`."""
+        owned = {
+            id(tensor)
+            for layer in self.layers[first:last]
+            for tensor in layer.state_dict(keep_vars=True).values()
+        }
+        named = self.plain.state_dict(keep_vars=True)
+        return {name: tensor for name, tensor in named.items() if id(tensor) in owned}
+
+
+@dataclass(kw_only=True)
+class Architecture:
+    """A family of networks. A new one is a subclass with `build` in one file, and one YAML.
+
+    Attributes:
+        name: The choice, as tables show it.
+        depth: How deep; each subclass says of what.
+        width: How wide; each subclass says of what.
+    """
+
+    channels_last: ClassVar[bool] = False
+    """Whether images and activations are laid out (batch, height, width, channel): faster for convolutions."""
+
+    name: str
+    depth: int
+    width: int
+
+    def __post_init__(self) -> None:
+        require_at_least("architecture.depth", self.depth, 1)
+        require_at_least("architecture.width", self.width, 1)
+
+    def build(self, input_shape: tuple[int, int, int], num_classes: int) -> Network:
+        """The network with freshly drawn weights (from torch's global generator, on the default device).
+
+        Args:
+            input_shape: Channels, height and width of an image.
+            num_classes: Logits per sample.
+
+        Raises:
+            UserError: the data set's images do not fit.
+        """
+        raise NotImplementedError
+
+    def create(self, input_shape: tuple[int, int, int], num_classes: int, *, seed: int) -> Network:
+        """`build` with the weights that every mode starts from for this seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = self.build(input_shape, num_classes)
+        if self.channels_last:
+            network.plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
+
+
+def activation_shapes(network: Network, input_shape: tuple[int, int, int]) -> list[tuple[int, ...]]:
+    """The shape, without the batch, of what each layer puts out. Leaves running statistics alone."""
+    activation = torch.zeros(2, *input_shape, device=next(network.plain.parameters()).device)
+    shapes = []
+    with torch.no_grad():
+        for layer in network.layers:
+            activation = layer.eval()(activation)
+            shapes.append(tuple(activation.shape[1:]))
+            layer.train()
+    return shapes

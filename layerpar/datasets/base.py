@@ -1,0 +1,129 @@
+"""What a data set is: facts known without reading it, and loaders that every mode draws the same batches from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from layerpar.errors import require
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What must be known of a data set before anything starts.
+
+    Attributes:
+        input_shape: Channels, height and width of an image as the network sees it.
+        num_classes: Different labels.
+        num_train: Training samples, after `train_limit`.
+        num_test: Test samples, after `test_limit`.
+    """
+
+    input_shape: tuple[int, int, int]
+    num_classes: int
+    num_train: int
+    num_test: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one step, on the worker's device.
+
+    Attributes:
+        images: (batch, channels, height, width), float32, normalised; None on a worker that does not own
+            the network's input.
+        labels: (batch,), int64.
+    """
+
+    images: Tensor | None
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one worker wants of a data set.
+
+    Attributes:
+        seed: Sample order and augmentation follow from it.
+        batch_size: Samples of a step over all workers together.
+        shard: The part of each training batch that this worker takes: `slice(0, batch_size)` for all of it.
+        images: False where labels are enough.
+        device: Where batches must lie.
+        channels_last: Lay images out (batch, height, width, channel).
+    """
+
+    seed: int
+    batch_size: int
+    shard: slice
+    images: bool
+    device: torch.device
+    channels_last: bool = False
+
+
+class Loader(Protocol):
+    """Batches of one data set for one worker. Batch i of epoch e is the same in every mode for one seed."""
+
+    steps_per_epoch: int
+    """Whole training batches in an epoch; the samples left over are dropped, others each epoch."""
+
+    def train(self, epoch: int) -> Iterator[Batch]:
+        """The `steps_per_epoch` batches of an epoch (from 0), in seeded order; each is this worker's shard."""
+        ...
+
+    def test(self) -> Iterator[Batch]:
+        """The whole test set in order, the last batch possibly smaller; not sharded, not augmented."""
+        ...
+
+
+@dataclass(kw_only=True)
+class Dataset:
+    """A data set and where it lies. A new one is a subclass in one file, and one YAML.
+
+    Attributes:
+        name: The choice, as tables show it.
+        train_limit: Use only the first so many training samples; null for all.
+        test_limit: Use only the first so many test samples; null for all.
+    """
+
+    name: str
+    train_limit: int | None
+    test_limit: int | None
+
+    def __post_init__(self) -> None:
+        for key in ("train_limit", "test_limit"):
+            limit = getattr(self, key)
+            require(limit is None or limit >= 1, f"dataset.{key}={limit} is too small; try dataset.{key}=null")
+
+    def facts(self) -> Facts:
+        """Sizes and shapes, reading as little as possible; called once before any worker starts.
+
+        Raises:
+            UserError: files are missing or unreadable; names the file, where to put it and the config key.
+        """
+        raise NotImplementedError
+
+    def loader(self, request: Request) -> Loader:
+        """Read the data (on every worker) and serve it as `request` says."""
+        raise NotImplementedError
+
+
+def epoch_order(num_samples: int, *, seed: int, epoch: int) -> Tensor:
+    """The order in which every mode sees the training samples in this epoch: a permutation, on the CPU."""
+    generator = torch.Generator().manual_seed(hash((seed, epoch)) & 0x7FFF_FFFF_FFFF_FFFF)
+    return torch.randperm(num_samples, generator=generator)
+
+
+def limited(available: int, limit: int | None) -> int:
+    """How many of the `available` samples `limit` leaves."""
+    return available if limit is None else min(available, limit)
+
+
+def default_root(name: str) -> Path:
+    """`$LAYERPAR_DATA/NAME`, else `data/NAME`."""
+    return Path(os.environ.get("LAYERPAR_DATA", "data")) / name

@@ -1,0 +1,55 @@
+"""Random images of any shape: for timing, where what is learned does not matter."""
+
+from dataclasses import dataclass
+
+import torch
+
+from layerpar.datasets.base import Dataset, Facts, Loader, Request, limited
+from layerpar.datasets.memory import MemoryLoader, Samples
+from layerpar.errors import require
+
+
+@dataclass(kw_only=True)
+class Synthetic(Dataset):
+    """Each class is a random pattern, each sample its class's pattern under noise.
+
+    Attributes:
+        shape: Channels, height, width.
+        num_classes: Different labels.
+        num_train: Training samples.
+        num_test: Test samples.
+        data_seed: Draws patterns, noise and labels; apart from the run's seed, so that seeds share the data.
+    """
+
+    shape: list[int]
+    num_classes: int
+    num_train: int
+    num_test: int
+    data_seed: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        sane = len(self.shape) == 3 and min(self.shape) >= 1
+        require(sane, f"dataset.shape={self.shape} is not [channels, height, width]; try dataset.shape=[3,32,32]")
+        for key in ("num_classes", "num_train", "num_test"):
+            require(getattr(self, key) >= 1, f"dataset.{key}={getattr(self, key)} is too small; try dataset.{key}=10")
+
+    def facts(self) -> Facts:
+        channels, height, width = self.shape
+        train, test = limited(self.num_train, self.train_limit), limited(self.num_test, self.test_limit)
+        return Facts((channels, height, width), self.num_classes, train, test)
+
+    def loader(self, request: Request) -> Loader:
+        facts = self.facts()
+        generator = torch.Generator().manual_seed(self.data_seed)
+        patterns = torch.randint(0, 256, (self.num_classes, *self.shape), generator=generator)
+        labels = torch.randint(0, self.num_classes, (facts.num_train + facts.num_test,), generator=generator)
+        noise = torch.randint(0, 256, (len(labels), *self.shape), generator=generator)
+        images = ((patterns[labels] + noise) // 2).to(torch.uint8)
+        return MemoryLoader(
+            Samples(images[: facts.num_train], labels[: facts.num_train]),
+            Samples(images[facts.num_train :], labels[facts.num_train :]),
+            mean=(0.5,) * self.shape[0],
+            std=(0.2,) * self.shape[0],
+            request=request,
+        )

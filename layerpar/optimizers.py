@@ -1,0 +1,96 @@
+"""Optimizers and learning-rate schedules: torch's own, built alike for a whole network or for one block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    LinearLR,
+    LRScheduler,
+    MultiStepLR,
+    OneCycleLR,
+    SequentialLR,
+)
+
+from layerpar.errors import UserError, require, require_choice
+
+SCHEDULES = ("constant", "cosine", "onecycle", "step")
+
+
+@dataclass(kw_only=True)
+class Schedule:
+    """How the learning rate moves over a run.
+
+    Attributes:
+        name: `constant`, `cosine` (to zero), `onecycle` or `step` (x `factor` at each milestone).
+        warmup: Fraction of the run over which the rate first rises linearly to its value.
+        milestones: For `step`: fractions of the run.
+        factor: For `step`: what the rate is multiplied with.
+    """
+
+    name: str
+    warmup: float
+    milestones: list[float]
+    factor: float
+
+    def __post_init__(self) -> None:
+        require_choice("optimizer.schedule.name", self.name, SCHEDULES)
+        key = "optimizer.schedule.warmup"
+        require(0 <= self.warmup < 1, f"{key}={self.warmup} is not a fraction of the run; try {key}=0.05")
+
+    def build(self, optimizer: torch.optim.Optimizer, total_steps: int) -> LRScheduler | None:
+        """The scheduler to step after each optimizer step, or None where the rate never moves."""
+        warmup = round(self.warmup * total_steps)
+        rest = max(1, total_steps - warmup)
+        after: LRScheduler | None
+        if self.name == "onecycle":
+            peak = [group["lr"] for group in optimizer.param_groups]
+            share = max(self.warmup, 1 / total_steps)
+            return OneCycleLR(optimizer, peak, total_steps=total_steps + 1, pct_start=share)
+        if self.name == "cosine":
+            after = CosineAnnealingLR(optimizer, rest)
+        elif self.name == "step":
+            drops = [max(0, round(fraction * total_steps) - warmup) for fraction in self.milestones]
+            after = MultiStepLR(optimizer, drops, gamma=self.factor)
+        else:
+            after = None
+        if warmup == 0:
+            return after
+        rise = LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
+        return rise if after is None else SequentialLR(optimizer, [rise, after], [warmup])
+
+
+@dataclass(kw_only=True)
+class OptimizerConfig:
+    """Any optimizer of `torch.optim`, by its name there.
+
+    Attributes:
+        name: The choice, as tables show it.
+        algorithm: Class name in `torch.optim`.
+        lr: Learning rate (the peak, where it is scheduled).
+        arguments: Further keyword arguments of that class.
+        schedule: How the rate moves over the run.
+    """
+
+    name: str
+    algorithm: str
+    lr: float
+    arguments: dict[str, Any]
+    schedule: Schedule
+
+    def __post_init__(self) -> None:
+        require(self.lr > 0, f"optimizer.lr={self.lr} is not positive; try optimizer.lr=0.1")
+        try:
+            self.build([torch.zeros(1, requires_grad=True)])
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"optimizer: torch.optim.{self.algorithm} refuses: {error}; see optimizer.arguments") from error
+
+    def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+        """The optimizer for these parameters."""
+        algorithm = getattr(torch.optim, self.algorithm)
+        return algorithm(parameters, lr=self.lr, **self.arguments)

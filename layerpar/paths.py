@@ -1,0 +1,52 @@
+"""The names of the files in a run directory, and where the package's own configuration lies."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One run's directory. Everything a run reads or leaves behind is named here and only here."""
+
+    root: Path
+
+    @property
+    def run_yaml(self) -> Path:
+        """The whole input of a worker: the resolved configuration."""
+        return self.root / "run.yaml"
+
+    @property
+    def status(self) -> Path:
+        """Where the run stands: created, running, done, failed, interrupted, diverged or refused."""
+        return self.root / "status.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One flushed JSON line per evaluation and per log interval."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        """The run's result; its keys are stable."""
+        return self.root / "summary.json"
+
+    @property
+    def environment(self) -> Path:
+        """Versions and hardware."""
+        return self.root / "env.json"
+
+    @property
+    def model(self) -> Path:
+        """The trained network's plain `state_dict`, without heads."""
+        return self.root / "model.pt"
+
+    def log(self, rank: int) -> Path:
+        """The folder with the standard output and standard error of one worker."""
+        return self.root / "logs" / str(rank)
+
+
+def config_directory() -> Path:
+    """`conf/` as an absolute path: inside the package when installed, else the checkout's."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
