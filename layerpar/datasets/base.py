@@ -115,7 +115,7 @@ class Dataset:
 
 def epoch_order(num_samples: int, *, seed: int, epoch: int) -> Tensor:
     """The order in which every mode sees the training samples in this epoch: a permutation, on the CPU."""
-    generator = torch.Generator().manual_seed(hash((seed, epoch)) & 0x7FFF_FFFF_FFFF_FFFF)
+    generator = torch.Generator().manual_seed((seed << 32) + epoch)
     return torch.randperm(num_samples, generator=generator)
 
 

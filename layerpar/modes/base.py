@@ -1,0 +1,132 @@
+"""The contract between a way of training (a mode) and the training loop, which is the same for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from layerpar.architectures.base import Network
+from layerpar.datasets.base import Batch, Facts
+from layerpar.measure.stopwatch import Stopwatch
+from layerpar.ranks import Ranks
+
+if TYPE_CHECKING:
+    from layerpar.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Everything an engine is made from; the same on every rank but for `ranks` and `device`.
+
+    Attributes:
+        config: The run.
+        network: The whole network with the common starting weights, on `device`.
+        facts: Shapes and sizes of the data set.
+        ranks: Which worker this is.
+        device: Where this worker computes.
+        total_steps: Optimizer steps of the whole run.
+        stopwatch: Where waiting and sent bytes are counted.
+    """
+
+    config: RunConfig
+    network: Network
+    facts: Facts
+    ranks: Ranks
+    device: torch.device
+    total_steps: int
+    stopwatch: Stopwatch
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The precision in which forwards run."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step tells the loop; tensors stay on the device, so that no step waits for one.
+
+    Attributes:
+        loss: Mean training loss of the network's own classifier over this worker's samples; None on a
+            rank that does not hold it.
+        scalars: Further quantities under the names they are logged by, such as `block/0/loss`.
+    """
+
+    loss: Tensor | None
+    scalars: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """One worker's part of a mode. Every method is called equally often on every rank (all are collective)."""
+
+    owner: bool
+    """This rank holds loss and logits of the whole network, and writes the records. True on exactly one."""
+
+    reads_images: bool
+    """This rank needs the images, not only the labels."""
+
+    shard: slice
+    """The part of each global training batch that this rank takes."""
+
+    def start(self, steps: int) -> None:
+        """A training segment of so many steps begins."""
+        ...
+
+    def step(self, batch: Batch) -> StepResult:
+        """Train on one batch. Work may stay in flight until `finish`."""
+        ...
+
+    def finish(self) -> None:
+        """The segment ends: complete what is in flight, so that the weights have seen every batch."""
+        ...
+
+    def predict(self, batch: Batch) -> Tensor | None:
+        """Logits (batch, classes) of the composed network in evaluation mode, on the owner; None elsewhere."""
+        ...
+
+    def full_state(self) -> dict[str, Tensor] | None:
+        """The common weights under the plain network's names, on the CPU of the owner; None elsewhere."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything this rank needs to go on later exactly from here; between segments only."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        ...
+
+
+@dataclass(kw_only=True)
+class Mode:
+    """A way of training. A new one is a subclass (with its engine) in one file, and one YAML.
+
+    Attributes:
+        name: The choice, as tables show it.
+    """
+
+    name: str
+
+    def num_workers(self, workers: int) -> int:
+        """How many of the `workers` asked for this mode uses."""
+        return workers
+
+    def check(self, config: RunConfig, facts: Facts, build: Callable[[], Network]) -> None:
+        """Refuse what cannot work, before anything starts.
+
+        Args:
+            config: The run.
+            facts: Shapes and sizes of the data set.
+            build: Makes the network without memory for its weights (on the meta device).
+
+        Raises:
+            UserError: what is wrong, and the override that repairs it.
+        """
+
+    def engine(self, workload: Workload) -> Engine:
+        """This rank's engine. Collective: every rank calls it."""
+        raise NotImplementedError
