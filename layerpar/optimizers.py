@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,3 +95,34 @@ class OptimizerConfig:
         """The optimizer for these parameters."""
         algorithm = getattr(torch.optim, self.algorithm)
         return algorithm(parameters, lr=self.lr, **self.arguments)
+
+    def updater(self, parameters: Iterable[Tensor], total_steps: int) -> Updater:
+        """The optimizer for these parameters with its schedule over `total_steps`."""
+        optimizer = self.build(parameters)
+        return Updater(optimizer, self.schedule.build(optimizer, total_steps))
+
+
+class Updater:
+    """An optimizer and its schedule, stepped together."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, scheduler: LRScheduler | None) -> None:
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+
+    def step(self) -> None:
+        """Update the parameters from their gradients, then forget the gradients."""
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        if self._scheduler is not None:
+            self._scheduler.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy that later steps leave alone."""
+        scheduler = None if self._scheduler is None else self._scheduler.state_dict()
+        return deepcopy({"optimizer": self._optimizer.state_dict(), "scheduler": scheduler})
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self._optimizer.load_state_dict(deepcopy(state["optimizer"]))
+        if self._scheduler is not None:
+            self._scheduler.load_state_dict(deepcopy(state["scheduler"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -60,6 +60,14 @@ class StepResult:
     scalars: dict[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Place:
+    """What part of the network a rank trains, as records show it: blocks and layers such as `0` or `0-3`."""
+
+    block: str
+    layers: str
+
+
 class Engine(Protocol):
     """One worker's part of a mode. Every method is called equally often on every rank (all are collective)."""
 
@@ -71,6 +79,12 @@ class Engine(Protocol):
 
     shard: slice
     """The part of each global training batch that this rank takes."""
+
+    place: Place
+    """The blocks and layers that this rank trains."""
+
+    notes: dict[str, Any]
+    """What was decided before training and is worth a line in the records (the cuts, predicted loads)."""
 
     def start(self, steps: int) -> None:
         """A training segment of so many steps begins."""
@@ -109,11 +123,18 @@ class Mode:
         name: The choice, as tables show it.
     """
 
+    aggregates: ClassVar[bool] = False
+    """Whether this mode combines weights by the run's aggregation."""
+
     name: str
 
     def num_workers(self, workers: int) -> int:
         """How many of the `workers` asked for this mode uses."""
         return workers
+
+    def num_replicas(self, workers: int) -> int:
+        """How many copies of the network train at once on shards of the batch."""
+        return 1
 
     def check(self, config: RunConfig, facts: Facts, build: Callable[[], Network]) -> None:
         """Refuse what cannot work, before anything starts.

@@ -1,0 +1,166 @@
+"""The commands that Hydra composes: `train` and `compare`. Imports no torch until a run begins."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from layerpar.errors import UserError
+from layerpar.paths import config_directory
+
+if TYPE_CHECKING:
+    from layerpar.run import Outcome
+
+EXIT_CODES = {"done": 0, "failed": 1, "diverged": 1, "refused": 2}
+
+
+def train(arguments: list[str], *, started: float) -> int:
+    """`layerpar train`: one run, or with -m a sweep. Returns the exit code."""
+    console = Console()
+    outcomes: list[Outcome] = []
+    sweep: list[Path] = []
+
+    def task(composed: DictConfig) -> None:
+        from layerpar.results.show import show_run
+
+        outcome = _attempt(composed, _output(), console, started=started)
+        outcomes.append(outcome)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            sweep[:] = [Path(HydraConfig.get().sweep.dir)]
+            _say(console, outcome, label=outcome.directory.root.name)
+        elif outcome.status == "done":
+            show_run(outcome.directory.root, console)
+
+    try:
+        _compose_and_call("train", arguments, task)
+    finally:
+        _finish(sweep, console)
+    if not sweep:
+        _raise_or_say(console, outcomes)
+    return max((EXIT_CODES[outcome.status] for outcome in outcomes), default=0)
+
+
+def compare(arguments: list[str], *, started: float) -> int:
+    """`layerpar compare`: the same work in every way that `variants` lists. Returns the exit code."""
+    console = Console()
+    outcomes: list[Outcome] = []
+    root: list[Path] = []
+
+    def task(composed: DictConfig) -> None:
+        root[:] = [_output()]
+        for number, (name, variant) in enumerate(_variants(composed).items()):
+            outcome = _attempt(variant, root[0] / f"{number}-{name}", console, started=started)
+            outcomes.append(outcome)
+            _say(console, outcome, label=name)
+
+    try:
+        _compose_and_call("compare", arguments, task)
+    finally:
+        _finish(root, console)
+    return max((EXIT_CODES[outcome.status] for outcome in outcomes), default=0)
+
+
+def _variants(composed: DictConfig) -> dict[str, DictConfig]:
+    """Compose and check every variant before the first one starts."""
+    from layerpar.config import parse
+    from layerpar.measure.environment import available_cores
+    from layerpar.run import check
+
+    OmegaConf.register_new_resolver("cores", available_cores, replace=True)
+    common = [
+        override
+        for override in HydraConfig.get().overrides.task
+        if not override.lstrip("+~").startswith("variants")
+    ]
+    variants = {}
+    for name, overrides in composed.variants.items():
+        own = OmegaConf.to_container(composed.variants, resolve=False)[name]
+        variant = hydra.compose("train", overrides=[*common, *own])
+        OmegaConf.resolve(variant)
+        try:
+            check(parse(variant))
+        except UserError as error:
+            raise UserError(f"{error}, or leave it out with ~variants.{name}") from error
+        variants[str(name)] = variant
+    if len({OmegaConf.to_yaml(variant) for variant in variants.values()}) < len(variants):
+        variants.pop("serial_all_cores", None)
+    return variants
+
+
+def _attempt(composed: DictConfig, root: Path, console: Console, *, started: float) -> Outcome:
+    from layerpar.config import parse
+    from layerpar.paths import RunDirectory
+    from layerpar.run import Outcome, execute
+
+    try:
+        config = parse(composed)
+        return execute(config, composed, root, console, label=_label(composed), started=started)
+    except UserError as error:
+        return Outcome(RunDirectory(root), "refused", str(error))
+
+
+def _label(composed: DictConfig) -> str:
+    return str(composed.mode.name)
+
+
+def _output() -> Path:
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def _say(console: Console, outcome: Outcome, *, label: str) -> None:
+    suffix = "" if outcome.message is None else f": {outcome.message}"
+    console.print(f"{label}  {outcome.status}{suffix}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _raise_or_say(console: Console, outcomes: list[Outcome]) -> None:
+    for outcome in outcomes:
+        if outcome.status == "refused":
+            raise UserError(str(outcome.message))
+        if outcome.message is not None:
+            _say(Console(stderr=True), outcome, label="layerpar train")
+            console.print(f"run directory: {outcome.directory.root}", soft_wrap=True)
+
+
+def _finish(directories: list[Path], console: Console) -> None:
+    """Write table and figures of what was completed, also when the rest was interrupted."""
+    for directory in directories:
+        if directory.is_dir():
+            from layerpar.results.show import show_sweep
+
+            show_sweep(directory, console)
+
+
+def _compose_and_call(config_name: str, arguments: list[str], task: Callable[[DictConfig], None]) -> None:
+    """Let Hydra compose `config_name` from the command line and call `task` once per job.
+
+    Raises:
+        UserError: what Hydra says of a bad command line, in one line.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = [f"layerpar {config_name}", *arguments]
+    decorated = hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=config_name)
+    try:
+        decorated(task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_one_line(error)) from error
+    except OSError as error:
+        raise UserError(f"cannot write {error.filename}: {error.strerror}; try hydra.run.dir=DIRECTORY") from error
+
+
+def _one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines)
+    if "ambiguous" in text.lower() or "multirun" in text.lower():
+        return f"{lines[0]}; a list of values is a sweep: try layerpar train -m …"
+    return text

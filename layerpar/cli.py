@@ -1,0 +1,126 @@
+"""The command line. Imports neither torch nor hydra, so that help answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from layerpar import __version__
+from layerpar.errors import UserError
+
+DESCRIPTION = """\
+Compare ways of training one network: serial, data-parallel, pipeline, layerwise-parallel.
+
+commands:
+  train     one run, or with -m a sweep      layerpar train dataset=digits mode=layerwise workers=2
+  compare   every mode on the same work      layerpar compare dataset=mnist
+  report    table of finished runs           layerpar report outputs/… --format markdown
+  plot      figures of finished runs         layerpar plot outputs/…
+  doctor    is this machine ready?           layerpar doctor
+
+layerpar COMMAND --help says more. Tab completion for bash: eval "$(layerpar train -sc install=bash)"
+"""
+FORMATS = ("table", "markdown", "csv", "json", "html")
+
+
+def main() -> None:
+    """Entry point of the `layerpar` command."""
+    sys.exit(run(sys.argv[1:], started=time.time()))
+
+
+def run(arguments: list[str], *, started: float) -> int:
+    """Carry out one command line; returns the exit code.
+
+    Exit codes: 0 done, 1 a run failed or diverged, 2 a mistake in what was asked for, 128 + n stopped by
+    signal n.
+    """
+    try:
+        return _dispatch(arguments, started)
+    except UserError as error:
+        print(f"layerpar: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except BaseException as error:
+        if hasattr(error, "exit_code"):
+            print(f"layerpar: {error}", file=sys.stderr)
+            return int(error.exit_code)
+        raise
+
+
+def _dispatch(arguments: list[str], started: float) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(DESCRIPTION, end="")
+        return 0
+    command, rest = arguments[0], arguments[1:]
+    if command == "--version":
+        print(f"layerpar {__version__}")
+        return 0
+    if command in ("train", "compare"):
+        from layerpar import app
+
+        return (app.train if command == "train" else app.compare)(rest, started=started)
+    if command in ("-sc", "--shell-completion", "--hydra-help"):
+        return _complete(arguments)
+    if command in COMMANDS:
+        return COMMANDS[command](rest)
+    names = ", ".join(["train", "compare", *COMMANDS])
+    raise UserError(f"{command} is not a command; try one of {names}")
+
+
+def _complete(arguments: list[str]) -> int:
+    """Answer Hydra's completion script, which knows the program but not its commands."""
+    from layerpar import app
+
+    line = os.environ.get("COMP_LINE", "")
+    words = line.split(" ", 2)
+    if len(words) == 3 and words[1] in ("train", "compare"):
+        os.environ["COMP_LINE"] = f"{words[0]} {words[2]}"
+        point = int(os.environ.get("COMP_POINT", len(line)))
+        os.environ["COMP_POINT"] = str(point - len(words[1]) - 1)
+    return (app.compare if words[1:2] == ["compare"] else app.train)(arguments, started=time.time())
+
+
+def _report(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="layerpar report", description="Table of finished runs.")
+    parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="run or sweep directory")
+    parser.add_argument("--format", choices=FORMATS, default="table")
+    parser.add_argument("--baseline", default="serial", help="mode that speed-up is measured against (serial)")
+    given = parser.parse_args(arguments)
+    from layerpar.results.show import report
+
+    return report(_existing(given.directories), form=given.format, baseline=given.baseline)
+
+
+def _plot(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="layerpar plot", description="Figures of finished runs.")
+    parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="run or sweep directory")
+    parser.add_argument("--output", type=Path, help="folder for the figures (default: DIR/figures)")
+    given = parser.parse_args(arguments)
+    from layerpar.results.show import plot
+
+    directories = _existing(given.directories)
+    return plot(directories, output=given.output or directories[0] / "figures")
+
+
+def _doctor(arguments: list[str]) -> int:
+    argparse.ArgumentParser(prog="layerpar doctor", description="Is this machine ready?").parse_args(arguments)
+    from layerpar.doctor import examine
+
+    return examine()
+
+
+def _existing(directories: list[Path]) -> list[Path]:
+    for directory in directories:
+        if not directory.is_dir():
+            raise UserError(f"{directory} is not a directory; give a run or sweep directory under outputs/")
+    return directories
+
+
+COMMANDS = {"report": _report, "plot": _plot, "doctor": _doctor}

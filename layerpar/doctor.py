@@ -1,0 +1,101 @@
+"""`layerpar doctor`: is this machine ready, and what is to be done if not."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from layerpar.measure.environment import PACKAGES, available_cores, cpu_name, installed_version
+from layerpar.paths import config_directory
+
+MARKS = {True: "[green]ok[/]", False: "[red]wrong[/]", None: "[dim]–[/]"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the examination.
+
+    Attributes:
+        subject: What was looked at.
+        found: What was there.
+        good: False where a run cannot work, None where it is only worth knowing.
+        repair: What to do about it.
+    """
+
+    subject: str
+    found: str
+    good: bool | None
+    repair: str = ""
+
+
+def examine() -> int:
+    """Print the findings; exit code 1 if something that runs need is wrong."""
+    findings = [*_packages(), *_torch(), *_machine(), *_datasets()]
+    table = Table("", "subject", "found", "repair", title="layerpar doctor")
+    for finding in findings:
+        table.add_row(MARKS[finding.good], finding.subject, finding.found, finding.repair)
+    Console().print(table)
+    return 1 if any(finding.good is False for finding in findings) else 0
+
+
+def _packages() -> Iterator[Finding]:
+    yield Finding("python", platform.python_version(), True)
+    for package in PACKAGES:
+        found = installed_version(package)
+        repair = "" if found else f"pip install {package}"
+        yield Finding(package, found or "missing", found is not None, repair)
+
+
+def _torch() -> Iterator[Finding]:
+    try:
+        torch = import_module("torch")
+    except ImportError as error:
+        yield Finding("import torch", str(error).splitlines()[0], False, "pip install torch torchvision")
+        return
+    yield check_torchvision()
+    dist = torch.distributed
+    backends = [name for name in ("gloo", "nccl") if getattr(dist, f"is_{name}_available")()]
+    repair = "" if "gloo" in backends else "install a torch build with gloo"
+    yield Finding("distributed backends", ", ".join(backends) or "none", "gloo" in backends, repair)
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    yield Finding("GPUs", ", ".join(gpus) or "none (runs use the CPU)", True if gpus else None)
+
+
+def check_torchvision() -> Finding:
+    """Whether torchvision imports beside the installed torch: wheels of two builds do not fit together."""
+    subject = "torch and torchvision agree"
+    repair = "install both together from one index: pip install --force-reinstall torch torchvision"
+    try:
+        torchvision = import_module("torchvision")
+    except (ImportError, RuntimeError) as error:
+        return Finding(subject, str(error).splitlines()[0], False, repair)
+    return Finding(subject, f"torchvision {torchvision.__version__}", True)
+
+
+def _machine() -> Iterator[Finding]:
+    yield Finding("processor", cpu_name(), None)
+    cores = available_cores()
+    yield Finding("cores", f"{cores}: up to {cores} workers of one thread without contention", None)
+    threads = os.environ.get("OMP_NUM_THREADS")
+    yield Finding("OMP_NUM_THREADS", threads or "unset (each worker sets threads_per_worker itself)", None)
+
+
+def _datasets() -> Iterator[Finding]:
+    root = os.environ.get("LAYERPAR_DATA")
+    yield Finding("data root", f"{root} ($LAYERPAR_DATA)" if root else "data/ (set $LAYERPAR_DATA to move it)", None)
+    for path in sorted((config_directory() / "dataset").glob("*.yaml")):
+        options = OmegaConf.load(path)
+        if "root" not in options:
+            yield Finding(f"dataset={path.stem}", "built in", None)
+            continue
+        folder = Path(root or "data") / str(options.name)
+        found = str(folder) if folder.is_dir() else "not there"
+        yield Finding(f"dataset={path.stem}", found, None)

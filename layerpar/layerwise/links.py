@@ -1,0 +1,154 @@
+"""How a tensor gets from one block to the next: a queue inside a worker, messages between workers.
+
+    block 0 ── Queue ──> block 1 ── Sender ~~~ wire ~~~> Receiver ── block 2
+
+Both keep order and lose nothing, so what is computed never depends on where the blocks are placed.
+Receives are posted ahead and sends complete in the background: both overlap with computing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from layerpar.measure.stopwatch import Stopwatch
+
+
+class Source(Protocol):
+    """Where a block takes tensors from."""
+
+    def get(self) -> Tensor:
+        """The next tensor in order; waits for it."""
+        ...
+
+
+class Sink(Protocol):
+    """Where a block puts tensors."""
+
+    def put(self, tensor: Tensor) -> None:
+        """Hand a tensor over; it must not be changed afterwards."""
+        ...
+
+
+class Queue:
+    """Links two blocks of one worker."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Tensor] = deque()
+
+    def get(self) -> Tensor:
+        return self._waiting.popleft()
+
+    def put(self, tensor: Tensor) -> None:
+        self._waiting.append(tensor)
+
+
+@dataclass(frozen=True)
+class Wire:
+    """What crosses between two workers.
+
+    Attributes:
+        shape: Of one sample's activation.
+        dtype: Of the activation.
+        channels_last: Send (batch, height, width, channel), as which such an activation is contiguous.
+        staged: Copy through the CPU's memory, where the backend takes nothing else (gloo beside a GPU).
+        tag: Keeps different links between the same two workers apart.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    channels_last: bool
+    staged: bool
+    tag: int
+
+    @property
+    def _permuted(self) -> bool:
+        return self.channels_last and len(self.shape) == 3
+
+    def pack(self, tensor: Tensor) -> Tensor:
+        """The contiguous tensor to send."""
+        wire = (tensor.permute(0, 2, 3, 1) if self._permuted else tensor).contiguous()
+        return wire.cpu() if self.staged else wire
+
+    def buffer(self, batch: int, device: torch.device) -> Tensor:
+        """Memory to receive a batch into."""
+        channels, *rest = self.shape
+        shape = (*rest, channels) if self._permuted else self.shape
+        return torch.empty((batch, *shape), dtype=self.dtype, device="cpu" if self.staged else device)
+
+    def unpack(self, wire: Tensor, device: torch.device) -> Tensor:
+        """The activation that `pack` was given."""
+        tensor = wire.to(device)
+        return tensor.permute(0, 3, 1, 2) if self._permuted else tensor
+
+
+class Sender:
+    """Sends to another worker, at most `depth` messages ahead of it."""
+
+    def __init__(self, peer: int, wire: Wire, *, depth: int, stopwatch: Stopwatch) -> None:
+        self._peer = peer
+        self._wire = wire
+        self._depth = depth
+        self._stopwatch = stopwatch
+        self._flying: deque[tuple[dist.Work, Tensor]] = deque()
+
+    def put(self, tensor: Tensor) -> None:
+        while self._flying and (len(self._flying) >= self._depth or self._flying[0][0].is_completed()):
+            self._land()
+        message = self._wire.pack(tensor)
+        work = dist.isend(message, self._peer, tag=self._wire.tag)
+        assert work is not None
+        self._flying.append((work, message))
+        self._stopwatch.count_sent(message.numel() * message.element_size())
+
+    def flush(self) -> None:
+        """Wait until everything has been taken."""
+        while self._flying:
+            self._land()
+
+    def _land(self) -> None:
+        work, _ = self._flying.popleft()
+        with self._stopwatch.waiting():
+            work.wait()
+
+
+class Receiver:
+    """Receives from another worker, with up to `depth` receives posted ahead."""
+
+    def __init__(
+        self, peer: int, wire: Wire, *, depth: int, device: torch.device, stopwatch: Stopwatch
+    ) -> None:
+        self._peer = peer
+        self._wire = wire
+        self._depth = depth
+        self._device = device
+        self._stopwatch = stopwatch
+        self._expected = 0
+        self._batch = 0
+        self._posted: deque[tuple[dist.Work, Tensor]] = deque()
+
+    def expect(self, messages: int, batch: int) -> None:
+        """So many messages follow, each of a batch of so many samples."""
+        assert not self._posted and not self._expected, "messages still expected"
+        self._expected, self._batch = messages, batch
+        self._post()
+
+    def get(self) -> Tensor:
+        work, buffer = self._posted.popleft()
+        self._post()
+        with self._stopwatch.waiting():
+            work.wait()
+        return self._wire.unpack(buffer, self._device)
+
+    def _post(self) -> None:
+        while self._expected and len(self._posted) < self._depth:
+            buffer = self._wire.buffer(self._batch, self._device)
+            work = dist.irecv(buffer, self._peer, tag=self._wire.tag)
+            assert work is not None
+            self._posted.append((work, buffer))
+            self._expected -= 1

@@ -1,0 +1,86 @@
+"""What a run ran on: versions, cores, GPUs, memory."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from layerpar.ranks import shares_device
+
+PACKAGES = ("layerpar", "torch", "torchvision", "hydra-core", "omegaconf", "pandas", "matplotlib", "scikit-learn")
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """The content of `env.json`."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "hostname": platform.node(),
+        "cpu": cpu_name(),
+        "cores": available_cores(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "device": str(device),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "cuda": torch.version.cuda,
+        "versions": {package: installed_version(package) for package in PACKAGES},
+    }
+
+
+def installed_version(package: str) -> str | None:
+    """The version of an installed distribution, None where it is missing."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def available_cores() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_name() -> str:
+    """The processor's model, as the operating system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
+
+
+def is_contended(device: torch.device, *, workers: int, threads_per_worker: int) -> bool:
+    """Whether the workers of this machine are more than it has cores (with their threads), or share a GPU."""
+    if device.type == "cuda":
+        return shares_device(device, workers)
+    return workers * threads_per_worker > available_cores()
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Forget the peak so far, where the platform can (GPUs; Linux)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Highest memory allocated on the GPU, or resident memory of the process, since `reset_peak_memory`."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

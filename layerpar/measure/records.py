@@ -1,0 +1,140 @@
+"""The files a run leaves behind while it goes and when it ends; see `layerpar.paths` for their names."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from layerpar.paths import RunDirectory
+
+if TYPE_CHECKING:
+    from layerpar.config import RunConfig
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write strict JSON to a temporary name, then rename: a reader sees the old file or the new one, whole."""
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(_strict(content), indent=2, allow_nan=False) + "\n")
+    temporary.replace(path)
+
+
+def write_status(directory: RunDirectory, status: str, **details: Any) -> None:
+    """Say where the run stands.
+
+    Args:
+        directory: The run's.
+        status: created, running, done, failed, interrupted, diverged or refused.
+        details: `phase` while it runs, `message`, `rank` or `step` once it ended badly.
+    """
+    write_json(directory.status, {"status": status, "phase": None, "message": None} | details)
+
+
+def read_status(directory: RunDirectory) -> dict[str, Any]:
+    """The last `write_status`."""
+    return json.loads(directory.status.read_text())
+
+
+class MetricsLog:
+    """Appends to `metrics.jsonl`, each line flushed, so that a killed run keeps what it measured."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self._file = directory.metrics.open("a")
+
+    def write(self, event: str, **values: Any) -> None:
+        """One line; numbers that are not finite become null."""
+        line = json.dumps(_strict({"event": event} | values), allow_nan=False)
+        self._file.write(line + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@dataclass(frozen=True)
+class RankRecord:
+    """What one worker did during the training segments.
+
+    Attributes:
+        rank: The worker.
+        block: The blocks it trained: `0`, or `0-3`.
+        layers: The layers it trained: `0-4`.
+        busy_seconds: Training seconds not spent waiting.
+        wait_seconds: Training seconds spent blocked on a peer.
+        sent_bytes: Bytes it sent.
+        peak_memory_bytes: Highest resident memory of the process while training (on a GPU: highest
+            memory allocated there).
+    """
+
+    rank: int
+    block: str
+    layers: str
+    busy_seconds: float
+    wait_seconds: float
+    sent_bytes: int
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run measured; None where it did not get that far."""
+
+    num_parameters: int | None = None
+    device: str | None = None
+    train_seconds: float | None = None
+    samples_per_second: float | None = None
+    test_accuracy: float | None = None
+    best_test_accuracy: float | None = None
+    test_loss: float | None = None
+    time_to_target_seconds: float | None = None
+    steps: int | None = None
+    start_seconds: float | None = None
+    contended: bool | None = None
+    ranks: tuple[RankRecord, ...] = ()
+
+
+def summary(config: RunConfig, status: str, results: Results) -> dict[str, Any]:
+    """The content of `summary.json`. The keys are stable: tools read them."""
+    layerwise = config.mode.name == "layerwise"
+    return {
+        "status": status,
+        "mode": config.mode.name,
+        "objective": config.objective.name if layerwise else None,
+        "aggregation": config.aggregation.name if config.mode.aggregates else None,
+        "dataset": config.dataset.name,
+        "architecture": config.architecture.name,
+        "depth": config.architecture.depth,
+        "num_parameters": results.num_parameters,
+        "workers": config.num_workers,
+        "replicas": config.mode.num_replicas(config.workers),
+        "device": results.device,
+        "threads_per_worker": config.threads_per_worker,
+        "seed": config.seed,
+        "epochs": config.epochs,
+        "batch_size": config.batch_size,
+        "train_seconds": results.train_seconds,
+        "samples_per_second": results.samples_per_second,
+        "test_accuracy": results.test_accuracy,
+        "best_test_accuracy": results.best_test_accuracy,
+        "test_loss": results.test_loss,
+        "target_accuracy": config.target_accuracy,
+        "time_to_target_seconds": results.time_to_target_seconds,
+        "steps": results.steps,
+        "start_seconds": results.start_seconds,
+        "contended": results.contended,
+        "ranks": [asdict(rank) for rank in results.ranks],
+    }
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    return value

@@ -1,0 +1,72 @@
+"""Ordinary backpropagation through the whole network on every worker: the engine of `serial` and `data`."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from layerpar.datasets.base import Batch
+from layerpar.modes.base import Place, StepResult, Workload
+
+
+class BackpropEngine:
+    """Forward, backward and update of the whole network; `forward` may be a wrapper that shares its weights.
+
+    Args:
+        workload: What to train.
+        forward: Computes logits with the network's own parameters (the plain network, or one that
+            combines gradients across workers during backward).
+        shard: The part of each global batch that this rank takes.
+    """
+
+    reads_images = True
+
+    def __init__(self, workload: Workload, *, forward: nn.Module, shard: slice) -> None:
+        self.owner = workload.ranks.rank == 0
+        self.shard = shard
+        self.place = Place("0", f"0-{len(workload.network.layers) - 1}")
+        self.notes: dict[str, Any] = {}
+        self._workload = workload
+        self._plain = workload.network.plain
+        self._forward = forward
+        self._updater = workload.config.optimizer.updater(self._plain.parameters(), workload.total_steps)
+
+    def start(self, steps: int) -> None:
+        self._plain.train()
+
+    def step(self, batch: Batch) -> StepResult:
+        assert batch.images is not None
+        with self._workload.autocast():
+            loss = nn.functional.cross_entropy(self._forward(batch.images), batch.labels)
+        self._backward(loss)
+        self._updater.step()
+        return StepResult(loss.detach())
+
+    def finish(self) -> None:
+        pass
+
+    def predict(self, batch: Batch) -> Tensor | None:
+        if not self.owner:
+            return None
+        assert batch.images is not None
+        self._plain.eval()
+        with torch.no_grad(), self._workload.autocast():
+            return self._plain(batch.images)
+
+    def full_state(self) -> dict[str, Tensor] | None:
+        if not self.owner:
+            return None
+        return {name: tensor.cpu().clone() for name, tensor in self._plain.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"network": deepcopy(self._plain.state_dict()), "updater": self._updater.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._plain.load_state_dict(state["network"])
+        self._updater.load_state_dict(state["updater"])
+
+    def _backward(self, loss: Tensor) -> None:
+        loss.backward()  # type: ignore[no-untyped-call]

@@ -1,0 +1,80 @@
+"""Layerwise-parallel training: one optimisation problem per block, solved at the same time on several workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from layerpar.architectures.base import Network
+from layerpar.datasets.base import Facts
+from layerpar.errors import UserError, require, require_at_least, require_choice
+from layerpar.layerwise import partition
+from layerpar.layerwise.build import build_stream
+from layerpar.layerwise.profile import Profile, measure
+from layerpar.modes.base import Engine, Mode, Workload
+
+if TYPE_CHECKING:
+    from layerpar.config import RunConfig
+
+
+@dataclass(kw_only=True)
+class Layerwise(Mode):
+    """K blocks on W workers.
+
+    Attributes:
+        blocks: K: `workers` (as many as there are), `layers` (one per layer) or a number.
+        partition: Where to cut: `balanced` (by measured time), `equal` (by count) or the first layer of
+            each block but the first, such as [4].
+        exchange: What crosses between workers: `activations`, streamed every step.
+        queue_depth: Messages that a sender may be ahead of its receiver.
+    """
+
+    aggregates = True
+
+    blocks: Any
+    partition: Any
+    exchange: str
+    queue_depth: int
+
+    def __post_init__(self) -> None:
+        if self.blocks not in ("workers", "layers"):
+            given = self.blocks
+            require(
+                isinstance(given, int) and given >= 1,
+                f"mode.blocks={given} is neither workers, layers nor a positive number; try mode.blocks=workers",
+            )
+        if not isinstance(self.partition, list):
+            require_choice("mode.partition", self.partition, ("balanced", "equal"))
+        require_choice("mode.exchange", self.exchange, ("activations",))
+        require_at_least("mode.queue_depth", self.queue_depth, 1)
+
+    def check(self, config: RunConfig, facts: Facts, build: Callable[[], Network]) -> None:
+        num_layers = len(build().layers)
+        workers = config.workers
+        require(
+            workers <= num_layers,
+            f"layerwise: workers={workers} is more than the {num_layers} layers of {config.architecture.name}; "
+            f"try workers={num_layers}",
+        )
+        num_blocks = self.num_blocks(workers, num_layers)
+        require(
+            workers <= num_blocks <= num_layers,
+            f"layerwise: mode.blocks={self.blocks} is not between workers={workers} and the {num_layers} layers; "
+            f"try mode.blocks=workers",
+        )
+        if isinstance(self.partition, list):
+            partition.check_cuts(self.partition, num_layers, num_blocks)
+
+    def num_blocks(self, workers: int, num_layers: int) -> int:
+        """K."""
+        if isinstance(self.partition, list):
+            return len(self.partition) + 1
+        return {"workers": workers, "layers": num_layers}.get(self.blocks, self.blocks)
+
+    def engine(self, workload: Workload) -> Engine:
+        num_layers = len(workload.network.layers)
+        num_blocks = self.num_blocks(workload.ranks.world_size, num_layers)
+        profile = measure(workload)
+        cuts = self.cuts(num_layers, num_blocks, profile)
+        return build_stream(workload, cuts, profile, queue_depth=self.queue_depth)

@@ -1,0 +1,20 @@
+"""Ordinary backpropagation on one worker: the unit of every speed-up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from layerpar.modes.backprop import BackpropEngine
+from layerpar.modes.base import Engine, Mode, Workload
+
+
+@dataclass(kw_only=True)
+class Serial(Mode):
+    """One worker, whatever `workers` says."""
+
+    def num_workers(self, workers: int) -> int:
+        return 1
+
+    def engine(self, workload: Workload) -> Engine:
+        whole = slice(0, workload.config.batch_size)
+        return BackpropEngine(workload, forward=workload.network.plain, shard=whole)

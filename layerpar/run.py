@@ -1,0 +1,117 @@
+"""One run, from a typed configuration to a finished directory; in the parent process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from layerpar.architectures.base import Network
+from layerpar.config import RunConfig
+from layerpar.datasets.base import Facts
+from layerpar.errors import UserError, require
+from layerpar.launch import Interrupted, WorkerError, launch
+from layerpar.measure.records import Results, read_status, summary, write_json, write_status
+from layerpar.paths import RunDirectory
+from layerpar.progress import show_progress
+from layerpar.ranks import worker_device
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        directory: The run's.
+        status: done, failed or diverged.
+        message: What went wrong, None if nothing did.
+    """
+
+    directory: RunDirectory
+    status: str
+    message: str | None
+
+
+def check(config: RunConfig) -> Facts:
+    """Refuse what cannot work, before anything starts.
+
+    Raises:
+        UserError: what is wrong, and the override that repairs it.
+    """
+    worker_device(config.device, local_rank=0)
+    facts = config.dataset.facts()
+    require(
+        config.batch_size <= facts.num_train,
+        f"batch_size={config.batch_size} is larger than the {facts.num_train} training samples of "
+        f"{config.dataset.name}; try batch_size={facts.num_train}",
+    )
+    config.mode.check(config, facts, meta_network(config, facts))
+    return facts
+
+
+def meta_network(config: RunConfig, facts: Facts) -> Callable[[], Network]:
+    """Makes the network on the meta device: layers and sizes without memory."""
+
+    def build() -> Network:
+        with torch.device("meta"):
+            return config.architecture.build(facts.input_shape, facts.num_classes)
+
+    return build
+
+
+def execute(
+    config: RunConfig, composed: DictConfig, root: Path, console: Console, *, label: str, started: float
+) -> Outcome:
+    """Check, prepare the directory, launch the workers, and leave a status and a summary whatever happens.
+
+    Args:
+        config: The run.
+        composed: The same, as composed; becomes `run.yaml`.
+        root: The run's directory.
+        console: Where progress is shown.
+        label: Names the run there.
+        started: Unix time at which the command was given.
+
+    Raises:
+        UserError: the run cannot work; nothing was started.
+        Interrupted: the user or the system stopped it; the status says so and no worker is left.
+    """
+    directory = RunDirectory(root.absolute())
+    require(not directory.run_yaml.exists(), f"{root} already holds a run; try hydra.run.dir=ANOTHER")
+    try:
+        facts = check(config)
+    except UserError as error:
+        _end(directory, config, "refused", str(error))
+        raise
+    directory.root.mkdir(parents=True, exist_ok=True)
+    write_status(directory, "created", phase="starting")
+    OmegaConf.save(composed, directory.run_yaml, resolve=True)
+    steps = config.epochs * (facts.num_train // config.batch_size)
+    try:
+        with show_progress(console, directory, label=label, total_steps=steps):
+            launch(config.launcher, directory, workers=config.num_workers, started=started)
+    except Interrupted as error:
+        _end(directory, config, "interrupted", str(error))
+        raise
+    except WorkerError as error:
+        return _failed(directory, config, error)
+    return Outcome(directory, "done", None)
+
+
+def _failed(directory: RunDirectory, config: RunConfig, error: WorkerError) -> Outcome:
+    last = read_status(directory)
+    if last["status"] == "diverged":
+        write_json(directory.summary, summary(config, "diverged", Results()))
+        return Outcome(directory, "diverged", last["message"])
+    _end(directory, config, "failed", str(error), rank=error.rank)
+    return Outcome(directory, "failed", str(error))
+
+
+def _end(directory: RunDirectory, config: RunConfig, status: str, message: str, **details: int) -> None:
+    directory.root.mkdir(parents=True, exist_ok=True)
+    write_status(directory, status, message=message, **details)
+    write_json(directory.summary, summary(config, status, Results()))

@@ -1,0 +1,141 @@
+"""The training loop: the same for every mode. Timed segments of steps, untimed evaluations between them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from layerpar.config import RunConfig
+from layerpar.datasets.base import Loader
+from layerpar.errors import DivergedError
+from layerpar.measure.records import MetricsLog
+from layerpar.measure.stopwatch import Stopwatch
+from layerpar.modes.base import Engine, StepResult
+
+
+@dataclass
+class Progress:
+    """How far the run is, on every rank.
+
+    Attributes:
+        step: Optimizer steps done.
+        train_seconds: The clock: per segment the MAX over ranks, summed.
+        evaluations: (train seconds, test accuracy, test loss) at the end of each epoch, on the owner.
+    """
+
+    step: int = 0
+    train_seconds: float = 0.0
+    evaluations: list[tuple[float, float, float]] = field(default_factory=list)
+
+    def time_to(self, target_accuracy: float | None) -> float | None:
+        """Train seconds at the first evaluation that reached the target, None if none did."""
+        if target_accuracy is None:
+            return None
+        reached = [seconds for seconds, accuracy, _ in self.evaluations if accuracy >= target_accuracy]
+        return reached[0] if reached else None
+
+
+def warm_up(engine: Engine, loader: Loader, *, steps: int) -> None:
+    """Run some steps that leave no trace but warm caches. Collective."""
+    if steps == 0:
+        return
+    before = engine.state_dict()
+    batches = loader.train(epoch=0)
+    steps = min(steps, loader.steps_per_epoch)
+    engine.start(steps)
+    for _ in range(steps):
+        engine.step(next(batches))
+    engine.finish()
+    engine.load_state_dict(before)
+
+
+def train_epoch(
+    engine: Engine,
+    loader: Loader,
+    config: RunConfig,
+    progress: Progress,
+    *,
+    epoch: int,
+    stopwatch: Stopwatch,
+    log: MetricsLog | None,
+) -> dict[str, float]:
+    """One timed segment: an epoch of steps. Collective. Advances `progress`.
+
+    Returns:
+        Means over the epoch: `train_loss` over all ranks that hold it, and every scalar the engines gave.
+
+    Raises:
+        DivergedError: on the rank that holds the loss, as soon as a log interval shows one not finite.
+    """
+    recent: list[StepResult] = []
+    results: list[StepResult] = []
+    dist.barrier()
+    stopwatch.start()
+    engine.start(loader.steps_per_epoch)
+    first = stopwatch.now()
+    for index, batch in enumerate(loader.train(epoch), start=1):
+        recent.append(engine.step(batch))
+        if index % config.log_every_steps == 0 or index == loader.steps_per_epoch:
+            loss = _finite_mean(recent, first_step=progress.step + index - len(recent) + 1)
+            if log is not None:
+                elapsed = stopwatch.now() - first
+                log.write(
+                    "train",
+                    epoch=epoch + 1,
+                    step=progress.step + index,
+                    train_seconds=stopwatch.now(),
+                    train_loss=loss,
+                    samples_per_second=index * config.batch_size / elapsed,
+                )
+            results += recent
+            recent = []
+    engine.finish()
+    seconds = stopwatch.stop()
+    progress.step += loader.steps_per_epoch
+    return _reduce(results, seconds, progress)
+
+
+def evaluate(engine: Engine, loader: Loader) -> tuple[float, float] | None:
+    """Accuracy and mean cross-entropy over the whole test set, on the owner; None elsewhere. Collective."""
+    correct, loss, count = 0, 0.0, 0
+    for batch in loader.test():
+        logits = engine.predict(batch)
+        if logits is None:
+            continue
+        logits = logits.float()
+        correct += int((logits.argmax(1) == batch.labels).sum())
+        loss += float(nn.functional.cross_entropy(logits, batch.labels, reduction="sum"))
+        count += len(batch.labels)
+    return (correct / count, loss / count) if engine.owner else None
+
+
+def _finite_mean(results: list[StepResult], *, first_step: int) -> float | None:
+    losses = [result.loss for result in results]
+    if losses[0] is None:
+        return None
+    values = torch.stack([loss for loss in losses if loss is not None]).tolist()
+    for step, value in enumerate(values, start=first_step):
+        if not math.isfinite(value):
+            raise DivergedError(step, value)
+    return sum(values) / len(values)
+
+
+def _reduce(results: list[StepResult], seconds: float, progress: Progress) -> dict[str, float]:
+    means = {name: _mean([result.scalars[name] for result in results]) for name in results[0].scalars}
+    losses = [result.loss for result in results if result.loss is not None]
+    own: dict[str, Any] = {"seconds": seconds, "scalars": means, "loss": _mean(losses) if losses else None}
+    every: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(every, own)
+    progress.train_seconds += max(rank["seconds"] for rank in every)
+    held = [rank["loss"] for rank in every if rank["loss"] is not None]
+    merged = {name: value for rank in every for name, value in rank["scalars"].items()}
+    return {"train_loss": sum(held) / len(held)} | merged
+
+
+def _mean(values: list[Tensor]) -> float:
+    return float(torch.stack(values).float().mean())
