@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol
 
@@ -115,8 +116,17 @@ class Dataset:
 
 def epoch_order(num_samples: int, *, seed: int, epoch: int) -> Tensor:
     """The order in which every mode sees the training samples in this epoch: a permutation, on the CPU."""
-    generator = torch.Generator().manual_seed((seed << 32) + epoch)
-    return torch.randperm(num_samples, generator=generator)
+    return torch.randperm(num_samples, generator=stream(seed, epoch))
+
+
+def stream(*key: int) -> torch.Generator:
+    """Random numbers that follow from `key` alone, on the CPU so that they are the same for every device."""
+    return torch.Generator().manual_seed(stream_seed(*key))
+
+
+def stream_seed(*key: int) -> int:
+    """A seed that differs in all its bits for different keys: torch's CPU generator keeps only the lowest 32."""
+    return int.from_bytes(blake2b(repr(key).encode(), digest_size=4).digest(), "little")
 
 
 def limited(available: int, limit: int | None) -> int:
