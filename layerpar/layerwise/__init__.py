@@ -1,0 +1,1 @@
+"""Layer-parallel training: where to cut, what each block minimises, what crosses between blocks."""

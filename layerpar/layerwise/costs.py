@@ -1,0 +1,113 @@
+"""What a step of one block costs, from the times of its layers: the objective's true cost of a cut.
+
+F is forward, Bx backward to the input, Bw backward to the weights and U the update of a layer; H is the
+auxiliary head. A block owns layers `first` to `last - 1` of L:
+
+    layer          0 … first-1       first          first+1 … last-1     last … L-1
+    local          .                 F .  Bw U      F Bx Bw U  (+H)      .
+    local weights  F                 F .  Bw U      F Bx Bw U  (+H)      .
+    delayed        .                 F Bx Bw U      F Bx Bw U            .              (layer 0: no Bx)
+    frozen         F                 F .  Bw U      F Bx Bw U            F Bx
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Protocol
+
+from layerpar.layerwise.partition import BlockCost
+
+
+class LayerSeconds(Protocol):
+    """Seconds of one step over the whole batch, one number per layer."""
+
+    @property
+    def forward(self) -> Sequence[float]:
+        """F."""
+
+    @property
+    def backward_input(self) -> Sequence[float]:
+        """Bx, of the first layer too."""
+
+    @property
+    def backward_weights(self) -> Sequence[float]:
+        """Bw."""
+
+    @property
+    def update(self) -> Sequence[float]:
+        """U, the optimizer's step."""
+
+    @property
+    def head(self) -> Sequence[float]:
+        """H, everything that the auxiliary head of a block that ends with this layer costs. The last
+        layer's is not read: the last block's head is the network's own classifier."""
+
+
+def local(seconds: LayerSeconds) -> BlockCost:
+    """`local` with activations streamed in: own layers and head. No block has a gradient to its input."""
+    trained = _trained(seconds)
+    num_layers = len(seconds.forward)
+    return lambda first, last: trained(first, last) + _head(seconds, last, num_layers)
+
+
+def local_weights(seconds: LayerSeconds) -> BlockCost:
+    """`local` with weights exchanged once a round: the prefix below is recomputed in every step."""
+    own = local(seconds)
+    forward = _Range(seconds.forward)
+    return lambda first, last: forward(0, first) + own(first, last)
+
+
+def delayed(seconds: LayerSeconds, *, recompute: bool) -> BlockCost:
+    """`delayed`: own layers, with the gradient to the input for the block before.
+
+    Args:
+        seconds: Times of the layers.
+        recompute: Every block but the last, whose gradients have no delay, runs its forward again.
+    """
+    trained = _trained(seconds)
+    forward = _Range(seconds.forward)
+    num_layers = len(seconds.forward)
+
+    def cost(first: int, last: int) -> float:
+        to_previous = seconds.backward_input[first] if first > 0 else 0.0
+        again = forward(first, last) if recompute and last < num_layers else 0.0
+        return trained(first, last) + to_previous + again
+
+    return cost
+
+
+def frozen(seconds: LayerSeconds) -> BlockCost:
+    """`frozen`: the whole network forward, back through everything above, own weights only."""
+    trained = _trained(seconds)
+    forward, backward_input = _Range(seconds.forward), _Range(seconds.backward_input)
+    num_layers = len(seconds.forward)
+
+    def cost(first: int, last: int) -> float:
+        above = forward(last, num_layers) + backward_input(last, num_layers)
+        return forward(0, first) + trained(first, last) + above
+
+    return cost
+
+
+def _trained(seconds: LayerSeconds) -> BlockCost:
+    """Own layers, without the gradient to the block's input."""
+    own = _Range(
+        [sum(layer) for layer in zip(seconds.forward, seconds.backward_weights, seconds.update, strict=True)]
+    )
+    backward_input = _Range(seconds.backward_input)
+    return lambda first, last: own(first, last) + backward_input(first + 1, last)
+
+
+def _head(seconds: LayerSeconds, last: int, num_layers: int) -> float:
+    return seconds.head[last - 1] if last < num_layers else 0.0
+
+
+class _Range:
+    """Sums over ranges of layers in constant time."""
+
+    def __init__(self, values: Sequence[float]) -> None:
+        self._below = list(accumulate(values, initial=0.0))
+
+    def __call__(self, first: int, last: int) -> float:
+        return self._below[last] - self._below[first]
