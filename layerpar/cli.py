@@ -124,3 +124,7 @@ def _existing(directories: list[Path]) -> list[Path]:
 
 
 COMMANDS = {"report": _report, "plot": _plot, "doctor": _doctor}
+
+
+if __name__ == "__main__":
+    main()

@@ -19,10 +19,12 @@ class Ranks:
     Attributes:
         rank: From 0; the worker of rank 0 holds the network's input.
         world_size: Number of workers.
+        staged: Messages must be copied through the CPU's memory (workers share a GPU, so gloo carries them).
     """
 
     rank: int
     world_size: int
+    staged: bool = False
 
     @property
     def previous(self) -> int | None:
@@ -65,4 +67,4 @@ def join(device: torch.device, *, timeout_seconds: float) -> Ranks:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
-    return Ranks(dist.get_rank(), dist.get_world_size())
+    return Ranks(dist.get_rank(), dist.get_world_size(), staged=shared)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from layerpar.errors import require_choice
+from layerpar.layerwise import costs
+from layerpar.layerwise.costs import LayerSeconds
+from layerpar.layerwise.partition import BlockCost
 
 HEADS = ("linear", "mlp", "conv")
 
@@ -18,6 +21,10 @@ class Objective:
     """
 
     name: str
+
+    def cost(self, seconds: LayerSeconds) -> BlockCost:
+        """What a step of a block costs, from the times of its layers."""
+        raise NotImplementedError
 
 
 @dataclass(kw_only=True)
@@ -33,3 +40,6 @@ class Local(Objective):
 
     def __post_init__(self) -> None:
         require_choice("objective.head", self.head, HEADS)
+
+    def cost(self, seconds: LayerSeconds) -> BlockCost:
+        return costs.local(seconds)

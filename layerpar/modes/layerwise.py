@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch.distributed as dist
+
 from layerpar.architectures.base import Network
 from layerpar.datasets.base import Facts
-from layerpar.errors import UserError, require, require_at_least, require_choice
+from layerpar.errors import require, require_at_least, require_choice
 from layerpar.layerwise import partition
-from layerpar.layerwise.build import build_stream
-from layerpar.layerwise.profile import Profile, measure
+from layerpar.layerwise.build import Plan, build_stream
+from layerpar.layerwise.profile import measure
 from layerpar.modes.base import Engine, Mode, Workload
 
 if TYPE_CHECKING:
@@ -73,8 +75,27 @@ class Layerwise(Mode):
         return {"workers": workers, "layers": num_layers}.get(self.blocks, self.blocks)
 
     def engine(self, workload: Workload) -> Engine:
+        plan = shared(self._plan(workload) if workload.ranks.rank == 0 else None)
+        return build_stream(workload, plan, head=workload.config.objective.head, queue_depth=self.queue_depth)
+
+    def _plan(self, workload: Workload) -> Plan:
         num_layers = len(workload.network.layers)
         num_blocks = self.num_blocks(workload.ranks.world_size, num_layers)
-        profile = measure(workload)
-        cuts = self.cuts(num_layers, num_blocks, profile)
-        return build_stream(workload, cuts, profile, queue_depth=self.queue_depth)
+        objective = workload.config.objective
+        cost = objective.cost(measure(workload, head=objective.head))
+        if isinstance(self.partition, list):
+            cuts = self.partition
+        elif self.partition == "equal":
+            cuts = partition.equal(num_layers, num_blocks)
+        else:
+            cuts = partition.balanced(cost, num_layers, num_blocks)
+        loads = partition.predicted_loads(cost, cuts, num_layers)
+        placement = partition.assign(loads, workload.ranks.world_size)
+        return Plan(partition.blocks(cuts, num_layers), placement, loads)
+
+
+def shared(plan: Plan | None) -> Plan:
+    """The plan that rank 0 made, on every rank. Collective."""
+    holder: list[Any] = [plan]
+    dist.broadcast_object_list(holder, src=0)
+    return holder[0]

@@ -1,0 +1,159 @@
+"""Ratios between ways of doing the same work, measured in one go: alternating runs, medians, all figures shown.
+
+scripts/benchmark overhead      our serial, data and pipeline modes against bare PyTorch scripts
+scripts/benchmark modes         every mode against serial, on an MLP and on a residual CNN
+scripts/benchmark start         from command to first training step; CPU time of --help
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+from rich.console import Console
+from rich.table import Table
+
+HERE = Path(__file__).parent
+LAYERPAR = [sys.executable, "-m", "layerpar.cli"]
+
+MLP = (
+    "dataset=synthetic",
+    "dataset.shape=[1,32,32]",
+    "dataset.num_train=7680",
+    "dataset.num_test=256",
+    "architecture=mlp",
+    "architecture.depth=8",
+    "architecture.width=1024",
+    "batch_size=256",
+    "epochs=1",
+    "optimizer.lr=0.01",
+    "target_accuracy=null",
+)
+CNN = (
+    "dataset=synthetic",
+    "dataset.shape=[3,32,32]",
+    "dataset.num_train=2560",
+    "dataset.num_test=256",
+    "architecture=resnet",
+    "architecture.depth=32",
+    "architecture.width=16",
+    "batch_size=128",
+    "epochs=1",
+    "optimizer.lr=0.01",
+    "target_accuracy=null",
+)
+WORKS = {"mlp": MLP, "cnn": CNN}
+
+
+def ours(work: str, *overrides: str) -> float:
+    """Training seconds of one run."""
+    return summary(work, *overrides)["train_seconds"]
+
+
+def summary(work: str, *overrides: str) -> dict:
+    """The summary of one run, made in a directory that is thrown away."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [*LAYERPAR, "train", *WORKS[work], *overrides, f"hydra.run.dir={folder}/run"]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ended.returncode != 0:
+            sys.exit(f"{' '.join(command)}\n{ended.stdout}{ended.stderr}")
+        return json.loads(Path(folder, "run", "summary.json").read_text())
+
+
+def bare(script: str, work: str, *, workers: int) -> float:
+    """Training seconds of a script of a few dozen lines that does the same work with PyTorch alone."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(workers), "--master-port", "0"]
+    ended = subprocess.run(
+        [*command, str(HERE / script), work], capture_output=True, text=True, check=False, env=None
+    )
+    if ended.returncode != 0:
+        sys.exit(ended.stderr)
+    return float(ended.stdout.split()[-1])
+
+
+def alternate(ways: dict[str, Callable[[], float]], *, rounds: int, title: str, unit: str) -> None:
+    """Measure every way once per round, in turn; print medians, spread, and the ratio to the first way."""
+    console = Console(width=110)
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds):
+        for name, measure in ways.items():
+            seconds[name].append(measure())
+            console.print(f"round {number + 1}/{rounds}  {name}  {seconds[name][-1]:.3f} s", style="dim")
+    table = Table("way", "median s", "min s", "max s", f"speed relative to {unit}", "per round", title=title)
+    first = next(iter(ways))
+    for name, values in seconds.items():
+        ratios = [base / value for base, value in zip(seconds[first], values, strict=True)]
+        table.add_row(
+            name,
+            f"{median(values):.3f}",
+            f"{min(values):.3f}",
+            f"{max(values):.3f}",
+            f"{median(ratios):.3f}",
+            " ".join(f"{ratio:.2f}" for ratio in ratios),
+        )
+    console.print(table)
+
+
+def overhead(rounds: int) -> None:
+    """Throughput of our loops relative to bare scripts."""
+    for work in WORKS:
+        ways = {
+            "bare PyTorch": lambda work=work: bare("bare_serial.py", work, workers=1),
+            "layerpar serial": lambda work=work: ours(work, "mode=serial"),
+        }
+        alternate(ways, rounds=rounds, title=f"serial, {work}", unit="bare")
+        ways = {
+            "bare DDP, 2 workers": lambda work=work: bare("bare_ddp.py", work, workers=2),
+            "layerpar data": lambda work=work: ours(work, "mode=data", "workers=2"),
+        }
+        alternate(ways, rounds=rounds, title=f"data, {work}", unit="bare")
+
+
+def modes(rounds: int) -> None:
+    """Every mode on the same work."""
+    for work in WORKS:
+        ways = {
+            "serial": lambda work=work: ours(work, "mode=serial"),
+            "serial, 2 threads": lambda work=work: ours(work, "mode=serial", "threads_per_worker=2"),
+            "data": lambda work=work: ours(work, "mode=data", "workers=2"),
+            "layerwise local": lambda work=work: ours(work, "mode=layerwise", "objective=local", "workers=2"),
+        }
+        alternate(ways, rounds=rounds, title=f"modes, {work}, 2 workers", unit="serial")
+
+
+def start(rounds: int) -> None:
+    """Seconds until the first step, and CPU seconds of help."""
+    seconds = [summary("mlp", "mode=layerwise", "workers=2", "dataset.num_train=512")["start_seconds"] for _ in range(rounds)]
+    print(f"command to first step, 2 workers: median {median(seconds):.2f} s  ({min(seconds):.2f} – {max(seconds):.2f})")
+    times = []
+    for _ in range(rounds):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([*LAYERPAR, "--help"], capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    print(f"layerpar --help: median {median(times):.3f} s of CPU time")
+
+
+def main() -> None:
+    """Entry point of `scripts/benchmark`."""
+    parser = argparse.ArgumentParser(prog="scripts/benchmark", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    measures = {"overhead": overhead, "modes": modes, "start": start}
+    parser.add_argument("measure", choices=measures)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--work", choices=WORKS, help="only this network")
+    given = parser.parse_args()
+    if given.work:
+        for work in set(WORKS) - {given.work}:
+            del WORKS[work]
+    measures[given.measure](given.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Every mistake gets one line that says what is wrong and how to repair it, before anything starts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from layerpar import cli
+
+MISTAKES = {
+    "unknown choice": (["mode=lazy"], "mode"),
+    "unknown key": (["speed=3"], "speed"),
+    "added key": (["+mode.extra=1"], "mode.extra"),
+    "added root key": (["+extra=1"], "extra"),
+    "wrong type": (["seed=soon"], "seed"),
+    "wrong type in a group": (["architecture.depth=deep"], "architecture.depth"),
+    "no workers": (["workers=0"], "workers=1"),
+    "negative workers": (["workers=-1"], "workers=1"),
+    "more workers than layers": (["workers=99", "mode=layerwise"], "workers=9"),
+    "batch not divisible": (["mode=data", "workers=2", "batch_size=63"], "batch_size=64"),
+    "batch too large": (["batch_size=100000"], "batch_size=1437"),
+    "no epochs": (["epochs=0"], "epochs=1"),
+    "no gpu": (["device=cuda"], "device=cpu"),
+    "missing -m": (["mode=serial,data"], "-m"),
+    "learning rate": (["optimizer.lr=0"], "optimizer.lr"),
+    "negative learning rate": (["optimizer.lr=-1"], "optimizer.lr"),
+    "cuts beyond the layers": (["mode.partition=[99]"], "mode.partition"),
+    "cuts out of order": (["mode.partition=[5,2]", "workers=3"], "mode.partition"),
+    "unknown norm": (["architecture.norm=group"], "architecture.norm"),
+    "target accuracy in percent": (["target_accuracy=95"], "target_accuracy=0.95"),
+    "optimizer argument": (["+optimizer.arguments.speed=2"], "optimizer"),
+    "bad value syntax": (["mode.partition=[1"], "mode.partition"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_one_line_and_exit_code_2(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "no gpu":
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    overrides, repair = MISTAKES[name]
+    code = cli.run(["train", f"hydra.run.dir={tmp_path / 'run'}", *overrides], started=0.0)
+    captured = capfd.readouterr()
+    lines = captured.err.strip().splitlines()
+    assert code == 2, captured
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("layerpar: ")
+    assert repair in lines[0]
+    assert not list(tmp_path.rglob("logs")), "no worker may have been started"
+
+
+def test_unwritable_output_directory(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    occupied = tmp_path / "file"
+    occupied.write_text("")
+    assert cli.run(["train", f"hydra.run.dir={occupied / 'run'}"], started=0.0) == 2
+    error = capfd.readouterr().err
+    assert error.count("\n") == 1
+    assert "hydra.run.dir=" in error
+
+
+def test_a_directory_is_never_overwritten(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run.yaml").write_text("kept")
+    assert cli.run(["train", f"hydra.run.dir={tmp_path}"], started=0.0) == 2
+    assert "already holds a run" in capfd.readouterr().err
+    assert (tmp_path / "run.yaml").read_text() == "kept"
+    assert not (tmp_path / "summary.json").exists()
+
+
+def test_unknown_command(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["tarin"], started=0.0) == 2
+    assert "train" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["report", "plot"])
+def test_missing_directory(command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.run([command, str(tmp_path / "nowhere")], started=0.0) == 2
+    assert "is not a directory" in capfd.readouterr().err
+
+
+def test_within_three_seconds_from_a_shell(tmp_path: Path) -> None:
+    before = time.perf_counter()
+    command = [sys.executable, "-m", "layerpar.cli", "train", "workers=99", f"hydra.run.dir={tmp_path / 'run'}"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - before
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("layerpar: layerwise: workers=99")
+    assert seconds < 15, "a hang, not a slow machine"

@@ -1,0 +1,149 @@
+"""What multi-process tests share: tiny configurations, and workers on gloo that start in a fraction of a second."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import tempfile
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from hydra import compose, initialize_config_dir
+from torch import Tensor
+
+from layerpar.config import RunConfig, parse
+from layerpar.datasets.base import Loader, Request
+from layerpar.measure.stopwatch import Stopwatch
+from layerpar.modes.base import Engine, Workload
+from layerpar.paths import config_directory
+from layerpar.ranks import Ranks
+
+TINY = (
+    "dataset=digits",
+    "dataset.train_limit=96",
+    "dataset.test_limit=40",
+    "architecture.depth=4",
+    "architecture.width=12",
+    "batch_size=16",
+    "epochs=1",
+    "warmup_steps=0",
+    "device=cpu",
+    "optimizer.lr=0.05",
+)
+TIMEOUT_SECONDS = 60
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["torch", "layerpar.worker", "hydra", "sklearn.datasets", "sklearn.model_selection"])
+
+
+def composed(*overrides: str) -> RunConfig:
+    """The run that `layerpar train OVERRIDES` would be."""
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_directory())):
+        return parse(compose("train", overrides=list(overrides)))
+
+
+def tiny(*overrides: str) -> RunConfig:
+    """A run small enough for a unit test."""
+    return composed(*TINY, *overrides)
+
+
+def on_workers(function: Callable[..., Any], world_size: int, *arguments: Any) -> list[Any]:
+    """Call `function(ranks, *arguments)` on so many gloo workers; their results, by rank."""
+    with tempfile.TemporaryDirectory() as folder:
+        pipes = [_context.Pipe(duplex=False) for _ in range(world_size)]
+        workers = [
+            _context.Process(
+                target=_work, args=(function, rank, world_size, f"{folder}/store", pipes[rank][1], arguments)
+            )
+            for rank in range(world_size)
+        ]
+        for worker in workers:
+            worker.start()
+        for _, writer in pipes:
+            writer.close()
+        try:
+            results = [_receive(reader) for reader, _ in pipes]
+        finally:
+            for worker in workers:
+                worker.join(timeout=5)
+                worker.kill()
+                worker.join()
+                worker.close()
+            for reader, _ in pipes:
+                reader.close()
+    failed = [error for ok, error in results if not ok]
+    assert not failed, "\n".join(failed)
+    return [result for _, result in results]
+
+
+def build(config: RunConfig, ranks: Ranks) -> tuple[Engine, Loader]:
+    """This worker's engine and loader, as the worker makes them."""
+    device = torch.device("cpu")
+    facts = config.dataset.facts()
+    network = config.architecture.create(facts.input_shape, facts.num_classes, seed=config.seed)
+    steps = config.epochs * (facts.num_train // config.batch_size)
+    engine = config.mode.engine(Workload(config, network, facts, ranks, device, steps, Stopwatch(device)))
+    loader = config.dataset.loader(
+        Request(
+            seed=config.seed,
+            batch_size=config.batch_size,
+            shard=engine.shard,
+            images=engine.reads_images,
+            device=device,
+            channels_last=config.architecture.channels_last,
+        )
+    )
+    return engine, loader
+
+
+def trained(ranks: Ranks, config: RunConfig, steps: int) -> dict[str, Tensor] | None:
+    """The network's weights after so many steps; None on ranks that do not hold them."""
+    engine, loader = build(config, ranks)
+    batches = loader.train(0)
+    engine.start(steps)
+    for _ in range(steps):
+        engine.step(next(batches))
+    engine.finish()
+    return engine.full_state()
+
+
+def weights_after(config: RunConfig, steps: int) -> dict[str, Tensor]:
+    """The network's weights after training `steps` steps on as many workers as the run asks for."""
+    results = on_workers(trained, config.num_workers, config, steps)
+    held = [state for state in results if state is not None]
+    assert len(held) == 1, "exactly one rank owns the network"
+    return held[0]
+
+
+def largest_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    """Over all tensors, which must have the same names and shapes."""
+    assert one.keys() == other.keys()
+    return max(float((one[name].double() - other[name].double()).abs().max()) for name in one)
+
+
+def _work(
+    function: Callable[..., Any], rank: int, world_size: int, store: str, writer: Any, arguments: tuple[Any, ...]
+) -> None:
+    torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    try:
+        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world_size)
+        writer.send_bytes(pickle.dumps((True, function(Ranks(rank, world_size), *arguments))))
+        dist.barrier()
+        dist.destroy_process_group()
+    except BaseException:
+        writer.send_bytes(pickle.dumps((False, traceback.format_exc())))
+        os._exit(1)
+
+
+def _receive(reader: Any) -> tuple[bool, Any]:
+    if not reader.poll(TIMEOUT_SECONDS):
+        return False, f"a worker said nothing for {TIMEOUT_SECONDS} s"
+    try:
+        return pickle.loads(reader.recv_bytes())
+    except EOFError:
+        return False, "a worker died without a word"
