@@ -1,4 +1,4 @@
-"""What a data set is: facts known without reading it, and loaders that every mode draws the same batches from."""
+"""What a data set is: facts known without reading it, and a loader that gives every mode the same batches."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Loader(Protocol):
     """Whole training batches in an epoch; the samples left over are dropped, others each epoch."""
 
     def train(self, epoch: int) -> Iterator[Batch]:
-        """The `steps_per_epoch` batches of an epoch (from 0), in seeded order; each is this worker's shard."""
+        """The `steps_per_epoch` batches of an epoch (from 0), in seeded order, each cut to this shard."""
         ...
 
     def test(self) -> Iterator[Batch]:
@@ -99,7 +99,9 @@ class Dataset:
     def __post_init__(self) -> None:
         for key in ("train_limit", "test_limit"):
             limit = getattr(self, key)
-            require(limit is None or limit >= 1, f"dataset.{key}={limit} is too small; try dataset.{key}=null")
+            require(
+                limit is None or limit >= 1, f"dataset.{key}={limit} is too small; try dataset.{key}=null"
+            )
 
     def facts(self) -> Facts:
         """Sizes and shapes, reading as little as possible; called once before any worker starts.
@@ -125,7 +127,7 @@ def stream(*key: int) -> torch.Generator:
 
 
 def stream_seed(*key: int) -> int:
-    """A seed that differs in all its bits for different keys: torch's CPU generator keeps only the lowest 32."""
+    """32 bits that follow from `key`; torch's CPU generator would use no more of a longer seed."""
     return int.from_bytes(blake2b(repr(key).encode(), digest_size=4).digest(), "little")
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from layerpar.datasets.augment import Augment
 from layerpar.datasets.base import Dataset, Facts, Loader, Request, limited
 from layerpar.datasets.memory import MemoryLoader, Samples
 
@@ -12,7 +13,13 @@ NUM_TRAIN, NUM_TEST = 1437, 360
 
 @dataclass(kw_only=True)
 class Digits(Dataset):
-    """8 x 8 grey images of ten digits (Alpaydin & Kaynak 1998), one fixed stratified split."""
+    """8 x 8 grey images of ten digits (Alpaydin & Kaynak 1998), one fixed stratified split.
+
+    Attributes:
+        augment: How training images are varied.
+    """
+
+    augment: Augment
 
     def facts(self) -> Facts:
         train, test = limited(NUM_TRAIN, self.train_limit), limited(NUM_TEST, self.test_limit)
@@ -24,13 +31,14 @@ class Digits(Dataset):
 
         pixels, labels = load_digits(return_X_y=True)
         chosen = train_test_split(pixels, labels, test_size=NUM_TEST, random_state=0, stratify=labels)
-        images = [torch.from_numpy(part * (255 / 16)).to(torch.uint8).view(-1, 1, 8, 8) for part in chosen[:2]]
+        images = [torch.from_numpy(part * (255 / 16)).byte().view(-1, 1, 8, 8) for part in chosen[:2]]
         targets = [torch.from_numpy(part).long() for part in chosen[2:]]
         facts = self.facts()
         return MemoryLoader(
-            Samples(images[0][: facts.num_train], targets[0][: facts.num_train]),
-            Samples(images[1][: facts.num_test], targets[1][: facts.num_test]),
+            Samples(images[0], targets[0]).first(facts.num_train),
+            Samples(images[1], targets[1]).first(facts.num_test),
             mean=(0.305,),
             std=(0.376,),
             request=request,
+            augment=self.augment,
         )

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from layerpar.datasets.base import Batch, Request, epoch_order
+from layerpar.datasets.augment import UNCHANGED, Augment, Draws, crop_and_mirror, cut_out
+from layerpar.datasets.base import Batch, Request, epoch_order, stream
 
 TEST_BATCH = 1000
+AUGMENTATION = 1
+"""Sets the stream of the augmentation apart from that of the sample order."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +23,13 @@ class Samples:
     images: Tensor
     labels: Tensor
 
+    def first(self, count: int) -> Samples:
+        """The first so many of them."""
+        return Samples(self.images[:count], self.labels[:count])
+
 
 class MemoryLoader:
-    """Serves samples that fit into memory; selecting and normalising run batched on the device.
+    """Serves samples that fit into memory; selecting, varying and normalising run batched on the device.
 
     Args:
         train: Training samples.
@@ -30,6 +37,7 @@ class MemoryLoader:
         mean: Per channel, of pixels in [0, 1].
         std: Per channel, of pixels in [0, 1].
         request: What this worker wants.
+        augment: How training images are varied.
     """
 
     def __init__(
@@ -40,6 +48,7 @@ class MemoryLoader:
         mean: tuple[float, ...],
         std: tuple[float, ...],
         request: Request,
+        augment: Augment = UNCHANGED,
     ) -> None:
         self._request = request
         self._train = self._place(train)
@@ -47,27 +56,41 @@ class MemoryLoader:
         scale = torch.tensor(std, device=request.device).view(1, -1, 1, 1)
         self._gain = 1 / (255 * scale)
         self._offset = torch.tensor(mean, device=request.device).view(1, -1, 1, 1) / scale
+        self._augment = augment
         self.steps_per_epoch = len(train.labels) // request.batch_size
 
     def train(self, epoch: int) -> Iterator[Batch]:
         order = epoch_order(len(self._train.labels), seed=self._request.seed, epoch=epoch)
         order = order.to(self._request.device)
+        draws = self._draw(epoch) if self._request.images else None
         for step in range(self.steps_per_epoch):
             first = step * self._request.batch_size
-            yield self._batch(self._train, order[first : first + self._request.batch_size][self._request.shard])
+            batch = slice(first, first + self._request.batch_size)
+            own = None if draws is None else draws[batch][self._request.shard]
+            yield self._batch(self._train, order[batch][self._request.shard], own)
 
     def test(self) -> Iterator[Batch]:
         for chosen in torch.arange(len(self._test.labels), device=self._request.device).split(TEST_BATCH):
-            yield self._batch(self._test, chosen)
+            yield self._batch(self._test, chosen, None)
 
     def _place(self, samples: Samples) -> Samples:
         images = samples.images if self._request.images else samples.images[:0]
-        if self._request.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        return Samples(images.to(self._request.device), samples.labels.to(self._request.device))
+        return Samples(images.contiguous().to(self._request.device), samples.labels.to(self._request.device))
 
-    def _batch(self, samples: Samples, chosen: Tensor) -> Batch:
+    def _draw(self, epoch: int) -> Draws:
+        height, width = self._train.images.shape[2:]
+        generator = stream(self._request.seed, epoch, AUGMENTATION)
+        return self._augment.draw(len(self._train.labels), height, width, generator).to(self._request.device)
+
+    def _batch(self, samples: Samples, chosen: Tensor, draws: Draws | None) -> Batch:
         labels = samples.labels[chosen]
         if not self._request.images:
             return Batch(None, labels)
-        return Batch(samples.images[chosen].float().mul_(self._gain).sub_(self._offset), labels)
+        stored = samples.images.index_select(0, chosen)
+        if draws is not None and (self._augment.pad or self._augment.flip):
+            stored = crop_and_mirror(stored, draws, pad=self._augment.pad)
+        images = stored.float().mul_(self._gain).sub_(self._offset)
+        if draws is not None and self._augment.cutout:
+            images = cut_out(images, draws.centre, side=self._augment.cutout)
+        layout = torch.channels_last if self._request.channels_last else torch.contiguous_format
+        return Batch(images.contiguous(memory_format=layout), labels)

@@ -6,7 +6,7 @@ import torch
 
 from layerpar.datasets.base import Dataset, Facts, Loader, Request, limited
 from layerpar.datasets.memory import MemoryLoader, Samples
-from layerpar.errors import require
+from layerpar.errors import require, require_at_least
 
 
 @dataclass(kw_only=True)
@@ -30,9 +30,11 @@ class Synthetic(Dataset):
     def __post_init__(self) -> None:
         super().__post_init__()
         sane = len(self.shape) == 3 and min(self.shape) >= 1
-        require(sane, f"dataset.shape={self.shape} is not [channels, height, width]; try dataset.shape=[3,32,32]")
+        require(
+            sane, f"dataset.shape={self.shape} is not [channels, height, width]; try dataset.shape=[3,32,32]"
+        )
         for key in ("num_classes", "num_train", "num_test"):
-            require(getattr(self, key) >= 1, f"dataset.{key}={getattr(self, key)} is too small; try dataset.{key}=10")
+            require_at_least(f"dataset.{key}", getattr(self, key), 1)
 
     def facts(self) -> Facts:
         channels, height, width = self.shape
