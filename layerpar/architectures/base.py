@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -11,23 +11,21 @@ from torch import Tensor, nn
 from layerpar.errors import require_at_least
 
 
-@dataclass
 class Network:
     """A network as the list of its layers, beside the plain module that a user would deploy.
 
-    `plain` and `layers` share their tensors: training the layers trains the plain module.
+    `plain` and `layers` share their modules, hence their tensors: training the layers trains `plain`.
 
-    Attributes:
-        layers: The smallest units that may be cut; each maps one tensor, batch first, to one tensor.
-        plain: The same computation as one ordinary module, whose `state_dict` names are the checkpoint's.
+    Args:
+        layers: The smallest units that may be cut; each maps one tensor, batch first, to a new one that
+            shares no memory with it, and leaves it unchanged: it may be on its way to another worker.
+        plain: The same computation as one ordinary module, whose `state_dict` names are the checkpoint's;
+            by default the layers in a row.
     """
 
-    layers: list[nn.Module]
-    plain: nn.Module = field(default=None)  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        if self.plain is None:
-            self.plain = nn.Sequential(*self.layers)
+    def __init__(self, layers: list[nn.Module], plain: nn.Module | None = None) -> None:
+        self.layers = layers
+        self.plain = nn.Sequential(*layers) if plain is None else plain
 
     @property
     def num_parameters(self) -> int:
@@ -55,7 +53,7 @@ class Architecture:
     """
 
     channels_last: ClassVar[bool] = False
-    """Whether images and activations are laid out (batch, height, width, channel): faster for convolutions."""
+    """Images and activations are laid out (batch, height, width, channel): faster for convolutions."""
 
     name: str
     depth: int
@@ -83,17 +81,22 @@ class Architecture:
             torch.manual_seed(seed)
             network = self.build(input_shape, num_classes)
         if self.channels_last:
-            network.plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.plain.to(memory_format=torch.channels_last)
         return network
 
 
-def activation_shapes(network: Network, input_shape: tuple[int, int, int]) -> list[tuple[int, ...]]:
-    """The shape, without the batch, of what each layer puts out. Leaves running statistics alone."""
+def activations(network: Network, input_shape: tuple[int, int, int]) -> list[Tensor]:
+    """What each layer puts out for two blank images: for shapes, types. Leaves running statistics alone."""
     activation = torch.zeros(2, *input_shape, device=next(network.plain.parameters()).device)
-    shapes = []
+    outputs = []
     with torch.no_grad():
         for layer in network.layers:
             activation = layer.eval()(activation)
-            shapes.append(tuple(activation.shape[1:]))
+            outputs.append(activation)
             layer.train()
-    return shapes
+    return outputs
+
+
+def activation_shapes(network: Network, input_shape: tuple[int, int, int]) -> list[tuple[int, ...]]:
+    """The shape, without the batch, of what each layer puts out."""
+    return [tuple(output.shape[1:]) for output in activations(network, input_shape)]

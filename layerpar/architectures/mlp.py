@@ -1,11 +1,14 @@
 """Multi-layer perceptrons."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch import Tensor, nn
 
 from layerpar.architectures.base import Architecture, Network
 from layerpar.errors import require_choice
+
+NORMS = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 
 class Hidden(nn.Module):
@@ -14,7 +17,7 @@ class Hidden(nn.Module):
     def __init__(self, inputs: int, width: int, *, norm: str, residual: bool) -> None:
         super().__init__()
         self.linear = nn.Linear(inputs, width)
-        self.norm: nn.Module = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}[norm](width)
+        self.norm: nn.Module = NORMS[norm](width)
         self.residual = residual and inputs == width
 
     def forward(self, activation: Tensor) -> Tensor:
@@ -36,13 +39,13 @@ class MLP(Architecture):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_choice("architecture.norm", self.norm, ("none", "batch", "layer"))
+        require_choice("architecture.norm", self.norm, NORMS)
 
     def build(self, input_shape: tuple[int, int, int], num_classes: int) -> Network:
         channels, height, width = input_shape
         sizes = [channels * height * width] + [self.width] * self.depth
         hidden: list[nn.Module] = [
             Hidden(inputs, outputs, norm=self.norm, residual=self.residual)
-            for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True)
+            for inputs, outputs in pairwise(sizes)
         ]
         return Network([*hidden, nn.Linear(self.width, num_classes)])
