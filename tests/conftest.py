@@ -7,8 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+settings.register_profile("layerpar", deadline=None)  # first calls into torch take far longer than later ones
+settings.load_profile("layerpar")
 
 
 @pytest.fixture(autouse=True)
