@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -159,8 +159,14 @@ def _compose_and_call(config_name: str, arguments: list[str], task: Callable[[Di
 
 
 def _one_line(error: Exception) -> str:
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}={option} is not known; try {group}={error.options[0]} (one of {', '.join(error.options)})"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = " ".join(lines)
-    if "ambiguous" in text.lower() or "multirun" in text.lower():
+    if "mbiguous value" in lines[0]:
         return f"{lines[0]}; a list of values is a sweep: try layerpar train -m …"
-    return text
+    if "not override" in lines[0]:
+        return f"{lines[0]} There is no such key; layerpar train --help lists them"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: {lines[0]}; try '{error.override.partition('=')[0]}=VALUE'"
+    return " ".join(lines)

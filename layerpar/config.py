@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from layerpar.modes.base import Mode
     from layerpar.optimizers import OptimizerConfig
 
+EXAMPLES = {"int": "1", "float": "0.1", "bool": "true"}
+"""A value of each type, for the repair in an error."""
+
 GROUPS = ("dataset", "architecture", "mode", "objective", "aggregation", "optimizer", "launcher")
 
 
@@ -123,15 +126,21 @@ def _typed(schema: type, values: dict[Any, Any], *, prefix: str) -> Any:
     for name, field in known.items():
         optional = field.default is not MISSING or field.default_factory is not MISSING
         require(name in values or optional, f"{prefix}{name} has no value; give {prefix}{name}=…")
-    with _named(prefix):
+    examples = {name: EXAMPLES.get(_type_name(field.type), "VALUE") for name, field in known.items()}
+    with _named(prefix, examples):
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
 
 
+def _type_name(annotation: Any) -> str:
+    """`int` for both the class and the annotation `int | None`."""
+    return str(getattr(annotation, "__name__", annotation)).partition(" ")[0]
+
+
 @contextmanager
-def _named(prefix: str) -> Iterator[None]:
+def _named(prefix: str, examples: dict[str, str]) -> Iterator[None]:
     try:
         yield
     except OmegaConfBaseException as error:
         reason = str(error.msg or error).splitlines()[0]
         key = f"{prefix}{error.full_key}"
-        raise UserError(f"{key}: {reason}; try {key}=VALUE of that type") from error
+        raise UserError(f"{key}: {reason}; try {key}={examples.get(str(error.full_key), 'VALUE')}") from error

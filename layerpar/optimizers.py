@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from layerpar.errors import UserError, require, require_choice
+from layerpar.errors import require, require_choice
 
 SCHEDULES = ("constant", "cosine", "onecycle", "step")
 
@@ -86,10 +87,18 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         require(self.lr > 0, f"optimizer.lr={self.lr} is not positive; try optimizer.lr=0.1")
-        try:
-            self.build([torch.zeros(1, requires_grad=True)])
-        except (TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"optimizer: torch.optim.{self.algorithm} refuses: {error}; see optimizer.arguments") from error
+        algorithm = getattr(torch.optim, self.algorithm, None)
+        require(
+            isinstance(algorithm, type),
+            f"optimizer.algorithm={self.algorithm} is no class of torch.optim; try optimizer.algorithm=SGD",
+        )
+        accepted = set(signature(getattr(torch.optim, self.algorithm)).parameters) - {"params", "lr", "self"}
+        for name in self.arguments:
+            require(
+                name in accepted,
+                f"optimizer.arguments.{name} is not an argument of torch.optim.{self.algorithm}; "
+                f"leave out +optimizer.arguments.{name}=…",
+            )
 
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         """The optimizer for these parameters."""

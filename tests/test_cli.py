@@ -25,8 +25,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("command", ["train", "compare"])
 def test_command_help_shows_choices_and_keys(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run([command, "--help"], started=0.0) == 0
+    with pytest.raises(SystemExit) as ended:
+        cli.run([command, "--help"], started=0.0)
     shown = capsys.readouterr().out
+    assert ended.value.code == 0
     assert "mode: data, layerwise" in shown
     assert "batch_size: 128" in shown
 

@@ -37,7 +37,7 @@ TINY = (
 TIMEOUT_SECONDS = 60
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["torch", "layerpar.worker", "hydra", "sklearn.datasets", "sklearn.model_selection"])
+_context.set_forkserver_preload(["torch._dynamo", "layerpar.worker", "hydra", "sklearn.datasets", "sklearn.model_selection"])
 
 
 def composed(*overrides: str) -> RunConfig:

@@ -51,12 +51,13 @@ def measure(workload: Workload, *, head: str | None) -> Profile:
     """
     batch = workload.config.batch_size
     few = max(2, batch // 8)
+    _time_layers(workload, head, samples=few)  # the first pass pays for everything that is set up once
     before = perf_counter()
-    first = _time_layers(workload, head, samples=few)
+    _time_layers(workload, head, samples=few)
     seconds = perf_counter() - before
     samples = max(2, min(batch, int(few * BUDGET_SECONDS / (PASSES * seconds))))
-    passes = [first] if samples <= few else [_time_layers(workload, head, samples=samples) for _ in range(PASSES)]
-    scale = batch / (few if samples <= few else samples)
+    passes = [_time_layers(workload, head, samples=samples) for _ in range(PASSES)]
+    scale = batch / samples
     merged = {
         field.name: [
             median(values) * (1.0 if field.name == "update" else scale)

@@ -1,0 +1,228 @@
+"""Real processes: what a run leaves behind when it ends well, and when it does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from layerpar.paths import RunDirectory
+
+SUMMARY_KEYS = (
+    "status mode objective aggregation dataset architecture depth num_parameters workers replicas device "
+    "threads_per_worker seed epochs batch_size train_seconds samples_per_second test_accuracy best_test_accuracy "
+    "test_loss target_accuracy time_to_target_seconds steps start_seconds contended ranks"
+).split()
+RANK_KEYS = "rank block layers busy_seconds wait_seconds sent_bytes peak_memory_bytes".split()
+SMALL = ("architecture.width=32", "architecture.depth=3", "dataset.train_limit=256", "batch_size=64", "device=cpu")
+ENDLESS = (*SMALL, "epochs=100000")
+PATIENCE_SECONDS = 60
+
+
+def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "layerpar.cli", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | environment,
+    )
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def is_training(directory: RunDirectory) -> bool:
+    return directory.metrics.exists() and '"train"' in directory.metrics.read_text()
+
+
+def workers_of(root: Path) -> list[int]:
+    """Process numbers of the workers that live on this directory or below it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        if "layerpar.worker" in words and any(word.startswith(str(root)) for word in words):
+            found.append(int(path.parent.name))
+    return found
+
+
+def ended(process: subprocess.Popen[str], root: Path) -> tuple[int, str, str]:
+    """Exit code and output; within five seconds of the call no worker may be left."""
+    before = time.monotonic()
+    output, error = process.communicate(timeout=PATIENCE_SECONDS)
+    wait_until(lambda: not workers_of(root))
+    assert time.monotonic() - before < 5
+    return process.returncode, output, error
+
+
+def status_of(directory: RunDirectory) -> dict[str, Any]:
+    return json.loads(directory.status.read_text())
+
+
+@pytest.fixture
+def endless(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], RunDirectory]]:
+    """A run with two workers that is training and would go on for hours."""
+    directory = RunDirectory(tmp_path / "run")
+    process = start("train", "mode=layerwise", "workers=2", f"hydra.run.dir={directory.root}", *ENDLESS)
+    try:
+        wait_until(lambda: is_training(directory))
+        yield process, directory
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_run_leaves_its_records(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    overrides = ["mode=layerwise", "workers=2", "epochs=2", "optimizer.lr=0.05", *SMALL]
+    code, output, error = ended(start("train", f"hydra.run.dir={directory.root}", *overrides), tmp_path)
+    assert code == 0, error
+    assert str(directory.root) in output
+    assert status_of(directory)["status"] == "done"
+    summary = json.loads(directory.summary.read_text())
+    assert list(summary) == SUMMARY_KEYS
+    assert [list(rank) for rank in summary["ranks"]] == [RANK_KEYS, RANK_KEYS]
+    assert summary["steps"] == 2 * (256 // 64)
+    first, second = summary["ranks"]
+    activations = summary["steps"] * 64 * 32 * 4
+    assert (first["sent_bytes"], second["sent_bytes"]) == (activations, 0)
+    for rank in summary["ranks"]:
+        total = rank["busy_seconds"] + rank["wait_seconds"]
+        assert 0 < total <= summary["train_seconds"] * 1.001
+    lines = [json.loads(line) for line in directory.metrics.read_text().splitlines()]
+    evaluations = [line for line in lines if line["event"] == "evaluate"]
+    assert [line["epoch"] for line in evaluations] == [1, 2]
+    assert evaluations[-1]["test_accuracy"] == summary["test_accuracy"]
+    assert evaluations[-1]["train_seconds"] == summary["train_seconds"]
+    assert {"block/0/loss", "block/1/loss", "block/0/accuracy"} <= set(evaluations[0])
+    state = torch.load(directory.model, weights_only=True)
+    assert sum(tensor.numel() for tensor in state.values()) == summary["num_parameters"]
+    assert json.loads(directory.environment.read_text())["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert not list(directory.root.glob("*.tmp"))
+
+
+def test_the_same_directory_runs_under_torchrun(tmp_path: Path) -> None:
+    once, again = RunDirectory(tmp_path / "once"), RunDirectory(tmp_path / "again")
+    overrides = ["mode=layerwise", "workers=2", "epochs=1", *SMALL]
+    assert ended(start("train", f"hydra.run.dir={once.root}", *overrides), tmp_path)[0] == 0
+    again.root.mkdir()
+    again.run_yaml.write_text(once.run_yaml.read_text())
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "layerpar.worker"]
+    subprocess.run([sys.executable, *command, str(again.root)], check=True, capture_output=True)
+    one, other = (torch.load(run.model, weights_only=True) for run in (once, again))
+    partition = [json.loads(run.metrics.read_text().splitlines()[0])["cuts"] for run in (once, again)]
+    if partition[0] == partition[1]:
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_killed_worker_ends_the_run(endless: tuple[subprocess.Popen[str], RunDirectory]) -> None:
+    process, directory = endless
+    os.kill(workers_of(directory.root)[0], signal.SIGKILL)
+    code, _, error = ended(process, directory.root)
+    assert code == 1
+    status = status_of(directory)
+    assert status["status"] == "failed"
+    assert "SIGKILL" in status["message"]
+    assert status["message"] in error
+    assert json.loads(directory.summary.read_text())["status"] == "failed"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run(endless: tuple[subprocess.Popen[str], RunDirectory], number: signal.Signals) -> None:
+    process, directory = endless
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    code, _, error = ended(process, directory.root)
+    assert code == 128 + number
+    assert number.name in error
+    assert "Traceback" not in error
+    assert status_of(directory)["status"] == "interrupted"
+
+
+def test_workers_do_not_outlive_a_killed_parent(endless: tuple[subprocess.Popen[str], RunDirectory]) -> None:
+    process, directory = endless
+    process.kill()
+    wait_until(lambda: not workers_of(directory.root))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sweep_keeps_what_is_done(tmp_path: Path, number: signal.Signals) -> None:
+    sweep = tmp_path / "sweep"
+    overrides = ["mode=serial", "epochs=1,100000,2", "hydra.sweep.subdir=${hydra:job.num}", *SMALL]
+    process = start("train", "-m", f"hydra.sweep.dir={sweep}", *overrides)
+    first, second, third = (RunDirectory(sweep / str(job)) for job in range(3))
+    wait_until(lambda: is_training(second))
+    summary = first.summary.read_bytes()
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    code, output, _ = ended(process, sweep)
+    assert code == 128 + number
+    assert status_of(first)["status"] == "done"
+    assert status_of(second)["status"] == "interrupted"
+    assert not third.root.exists()
+    assert first.summary.read_bytes() == summary
+    assert "serial" in output
+    assert "interrupted" in output
+
+
+def test_a_raising_worker_is_named_and_the_sweep_goes_on(tmp_path: Path) -> None:
+    """The architecture comes from a file of the user's own: one Python file, no change to the package."""
+    (tmp_path / "fragile.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from torch import nn\n"
+        "from layerpar.architectures.mlp import MLP\n"
+        "class Breaks(nn.Module):\n"
+        "    def forward(self, activation):\n"
+        "        raise RuntimeError('the wire is cut')\n"
+        "@dataclass(kw_only=True)\n"
+        "class Fragile(MLP):\n"
+        "    def build(self, input_shape, num_classes):\n"
+        "        network = super().build(input_shape, num_classes)\n"
+        "        if self.width == 33:\n"
+        "            network.layers[1].norm = Breaks()\n"
+        "        return network\n"
+    )
+    sweep = tmp_path / "sweep"
+    small = [item for item in SMALL if "width" not in item]
+    overrides = ["architecture.width=33,32", "architecture._target_=fragile.Fragile", "mode=serial", "epochs=1"]
+    directory = [f"hydra.sweep.dir={sweep}", "hydra.sweep.subdir=${hydra:job.num}"]
+    code, output, _ = ended(start("train", "-m", *directory, *overrides, *small, PYTHONPATH=str(tmp_path)), sweep)
+    assert code == 1
+    failed = status_of(RunDirectory(sweep / "0"))
+    assert failed["status"] == "failed"
+    assert "the wire is cut" in failed["message"]
+    assert "logs/0/stderr.log" in failed["message"]
+    assert failed["rank"] == 0
+    assert status_of(RunDirectory(sweep / "1"))["status"] == "done"
+    assert "failed" in output
+
+
+@pytest.mark.parametrize("mode", ["serial", "layerwise"])
+def test_a_loss_that_is_not_finite_names_its_step(tmp_path: Path, mode: str) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    overrides = [f"mode={mode}", "epochs=3", "architecture.norm=none", "optimizer.lr=1e30", *SMALL]
+    code, _, error = ended(start("train", f"hydra.run.dir={directory.root}", *overrides), tmp_path)
+    assert code == 1
+    status = status_of(directory)
+    assert status["status"] == "diverged"
+    assert 1 <= status["step"] <= 4
+    assert f"step {status['step']}" in error
+    assert json.loads(directory.summary.read_text())["status"] == "diverged"
