@@ -1,0 +1,75 @@
+"""Published small sets: their facts are known, their files are read by torchvision's own classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from layerpar.datasets.augment import Augment
+from layerpar.datasets.base import Dataset, Facts, Loader, Request, default_root, limited
+from layerpar.datasets.catalogue import SOURCES
+from layerpar.datasets.download import obtain
+from layerpar.datasets.memory import MemoryLoader
+from layerpar.errors import require_choice
+
+
+@dataclass(kw_only=True)
+class Published(Dataset):
+    """A set that torchvision knows, held in memory.
+
+    Attributes:
+        source: The class of `torchvision.datasets` that reads it.
+        root: Folder with the files in that class's layout; null for `$LAYERPAR_DATA/NAME`, else `data/NAME`.
+        verify_checksums: Refuse files that differ from the published ones. False accepts a repacked set, of
+            which only sizes and shapes are checked. CIFAR's files are Python pickles: to read one that is not
+            the published one is to run code from whoever made it.
+        augment: How training images are varied.
+    """
+
+    source: str
+    root: str | None
+    verify_checksums: bool
+    augment: Augment
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice("dataset.source", self.source, SOURCES)
+
+    def facts(self) -> Facts:
+        """Constants, once the files are there (downloaded if need be) and are what they should be.
+
+        Raises:
+            UserError: a file is missing and cannot be downloaded, is cut short, or is not the published one.
+        """
+        source = SOURCES[self.source]
+        missing = source.missing(self._folder)
+        if missing is not None:
+            obtain(source, self._folder, missing)
+        source.check(self._folder, checksums=self.verify_checksums)
+        return Facts(
+            source.input_shape,
+            source.num_classes,
+            limited(source.num_train, self.train_limit),
+            limited(source.num_test, self.test_limit),
+        )
+
+    def loader(self, request: Request) -> Loader:
+        """Read the files that `facts` has checked.
+
+        Raises:
+            UserError: a file does not hold what it should.
+        """
+        source = SOURCES[self.source]
+        train, test = source.read(self._folder)
+        return MemoryLoader(
+            train.first(limited(source.num_train, self.train_limit)),
+            test.first(limited(source.num_test, self.test_limit)),
+            mean=source.mean,
+            std=source.std,
+            request=request,
+            augment=self.augment,
+        )
+
+    @property
+    def _folder(self) -> Path:
+        return default_root(self.name) if self.root is None else Path(self.root).expanduser()
