@@ -101,3 +101,14 @@ def test_anderson_reports_its_mixing_weights_newest_first_and_forgets_the_oldest
     scalars = rule.scalars()
     assert list(scalars) == ["mixing/0", "mixing/1", "mixing/2"]
     assert sum(scalars.values()) == pytest.approx(1)
+
+
+def test_only_the_last_rounds_are_mixed_written_out() -> None:
+    start, *steps = proposals(6, 7)
+    path = [start, *course(anderson(2, alpha=0.5), steps, start=start)]
+    for latest in range(2, 6):
+        rounds = range(latest - 2, latest + 1)
+        deltas = torch.stack([vector(steps[i]) for i in rounds])
+        points = torch.stack([vector(path[i]) + 0.5 * vector(steps[i]) for i in rounds])
+        weights = mixing_weights((deltas @ deltas.T)[None], 1e-12)[0]
+        torch.testing.assert_close(vector(path[latest + 1]), weights @ points)

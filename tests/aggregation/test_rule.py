@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from layerpar.aggregation import Aggregation, Blocks
 from layerpar.aggregation.anderson import Anderson
+from layerpar.aggregation.elementwise import Replace
 from layerpar.aggregation.trust_region import TrustRegion
 
 
@@ -42,6 +43,16 @@ def test_identical_replicas_change_nothing(aggregation: Aggregation) -> None:
         proposed = mapped(torch.add, common, step)
         common = rule.combine(common, proposed, Replicas([copied(proposed)]))
         assert identical(common, expected)
+
+
+@ALL
+def test_every_rule_but_replace_starts_from_the_mean_over_replicas(aggregation: Aggregation) -> None:
+    start, own, other = proposals(12, 3)
+    mean = mapped(lambda a, b: (a + b) / 2, own, other)
+    alone, among = aggregation.rule(), aggregation.rule()
+    expected = alone.combine(copied(start), own if isinstance(aggregation, Replace) else mean, ALONE)
+    found = among.combine(copied(start), own, Replicas([other]))
+    torch.testing.assert_close(vector(found), vector(expected))
 
 
 @ALL

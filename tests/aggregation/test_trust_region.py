@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import torch
 from course import (
     ALONE,
     SEEDS,
@@ -17,7 +18,7 @@ from course import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerpar.aggregation import Blocks
+from layerpar.aggregation import Alone, Blocks
 
 
 @given(SEEDS, st.floats(0.01, 100.0), st.floats(0.01, 10.0))
@@ -80,3 +81,10 @@ def test_repeated_rejection_ends_in_an_accepted_shorter_step() -> None:
         common = rule.combine(common, falling(common, 3.0), ALONE)
         rounds += 1
     assert 1 < rounds < 20
+
+
+def test_a_step_that_promises_to_climb_is_refused_even_where_it_climbs_less_than_promised() -> None:
+    ridge = Alone(lambda weights: 1 - (1 - float(vector(weights))) ** 2)
+    common: Blocks = [[torch.zeros(1, dtype=torch.float64)]]
+    rule = trust_region(100.0).rule()
+    assert vector(rule.combine(common, [[torch.full((1,), 1.9, dtype=torch.float64)]], ridge)) == 0
