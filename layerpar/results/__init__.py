@@ -1,0 +1,1 @@
+"""Scoring: run directories in, tables and figures out. Knows runs by their files only."""

@@ -1,0 +1,62 @@
+"""What several figures do with the runs before they draw: panels, series, means over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+import pandas as pd
+
+from layerpar.results.settings import distinguished, mode_order
+
+
+class LeftOutError(Exception):
+    """A figure that the runs have not the data for: what it would take."""
+
+
+def need(condition: bool, reason: str) -> None:
+    """Raise `LeftOutError(reason)` unless `condition` holds."""
+    if not condition:
+        raise LeftOutError(reason)
+
+
+def finished(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs that ended well, in the order of modes."""
+    done = runs[runs["status"] == "done"]
+    need(len(done) > 0, "no finished run")
+    order = pd.Series(
+        [mode_order(mode, label) for mode, label in zip(done["mode"], done["label"], strict=True)],
+        index=done.index,
+        dtype=object,
+    )
+    return done.loc[order.sort_values(kind="stable").index]
+
+
+def with_series(runs: pd.DataFrame, *, ignore: Collection[str]) -> pd.DataFrame:
+    """The runs with a column `series`: their label, and what tells them from others with that label.
+
+    Args:
+        runs: The runs of one figure.
+        ignore: Settings that the figure shows otherwise, such as its horizontal axis.
+    """
+    hidden = {"seed", "target_accuracy", "dataset.name", "architecture.name", *ignore}
+    names = distinguished(runs["label"].tolist(), runs["settings"].tolist(), ignore=hidden)
+    return runs.assign(series=pd.Series(names, index=runs.index, dtype=object))
+
+
+def panels(runs: pd.DataFrame, keys: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Title and runs of each panel: one for each combination of these columns."""
+    for values, members in runs.groupby(list(keys), dropna=False, sort=True):
+        named = dict(zip(keys, values, strict=True))
+        sizes = [
+            f"{key} {value:g}" for key, value in named.items() if key in ("depth", "width") and value == value
+        ]
+        choices = [str(value) for key, value in named.items() if key in ("dataset", "architecture")]
+        yield ", ".join([", ".join(choices), *sizes]), members
+
+
+def mean_over_seeds(rows: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """Means of `columns`, beside `…_std` (0 for a single run) and `contended`, in order of appearance."""
+    grouped = rows.groupby(list(by), sort=False)
+    std = grouped[list(columns)].std().fillna(0.0).add_suffix("_std")
+    contended = grouped["contended"].any()
+    return grouped[list(columns)].mean().join(std).join(contended).reset_index()

@@ -1,0 +1,148 @@
+"""Speed-up against depth, parameters and workers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from layerpar.results.load import Results
+from layerpar.results.plots import style
+from layerpar.results.plots.panels import finished, mean_over_seeds, need, panels, with_series
+from layerpar.results.speedup import with_speed_up
+from layerpar.results.tables import compact
+
+UNIT = Line2D([], [], color=style.BLACK, linewidth=1, label="serial (the unit)")
+IDEAL = Line2D([], [], color=style.GREY, linewidth=1, linestyle="dotted", label="ideal: one per worker")
+HOLLOW = Line2D(
+    [], [], color=style.GREY, marker="o", markerfacecolor="white", linestyle="none", label="contended"
+)
+
+
+def against_depth(results: Results) -> Figure:
+    """Speed-up over depth; a panel for each data set, architecture and width."""
+    panel = ("dataset", "architecture", "width")
+    hidden = ("architecture.depth", "architecture.width", "mode.partition")
+    figure, axes, _ = _speed_up(results, "depth", panel, hidden, title="Speed-up against depth")
+    for ax in axes:
+        ax.set_xlabel("depth")
+    return figure
+
+
+def against_parameters(results: Results) -> Figure:
+    """Speed-up over the number of parameters; a panel for each data set and architecture.
+
+    Where depth and width both vary, a line per width: one through all of them would go to and fro.
+    """
+    panel = ("dataset", "architecture")
+    sizes = results.runs.groupby(list(panel))[["depth", "width"]].nunique()
+    both_vary = bool((sizes > 1).all(axis=1).any())
+    hidden = ("architecture.depth", "mode.partition", *(() if both_vary else ("architecture.width",)))
+    figure, axes, _ = _speed_up(
+        results, "num_parameters", panel, hidden, title="Speed-up against number of parameters"
+    )
+    for ax in axes:
+        ax.set_xlabel("parameters")
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda count, _: compact(count)))
+    return figure
+
+
+def against_workers(results: Results) -> Figure:
+    """Speed-up over workers with the ideal line; a panel for each data set, architecture, depth and width."""
+    panel = ("dataset", "architecture", "depth", "width")
+    hidden = ("workers", "architecture.depth", "architecture.width", "mode.partition", "mode.replicas")
+    figure, axes, points = _speed_up(
+        results, "workers", panel, hidden, title="Speed-up against workers", ideal=True
+    )
+    for ax, drawn in zip(axes, points, strict=True):
+        most = drawn["workers"].max()
+        ax.plot([1, most], [1, most], color=style.GREY, linewidth=1, linestyle="dotted", zorder=1)
+        ax.xaxis.set_major_locator(FixedLocator([1, *sorted(drawn["workers"].unique())]))
+        ax.set_xlabel("workers")
+    return figure
+
+
+def _speed_up(
+    results: Results, x: str, keys: Sequence[str], hidden: Collection[str], *, title: str, ideal: bool = False
+) -> tuple[Figure, list[Axes], list[pd.DataFrame]]:
+    """The figure, its panels, and the points in each."""
+    runs = with_speed_up(finished(results.runs))
+    measured = runs[runs["speed_up"].notna() & ~runs["is_unit"]]
+    need(len(measured) > 0, "no run has a matching serial run")
+    measured = with_series(measured, ignore=hidden)
+    chosen = [(name, points) for name, points in _points(measured, x, keys) if _spans(points, x)]
+    words = {"num_parameters": "numbers of parameters", "depth": "depths", "workers": "numbers of workers"}[x]
+    need(len(chosen) > 0, f"needs one way of training with two {words}, and matching serial runs")
+    caption = style.caption(runs)
+    series = list(dict.fromkeys(name for _, points in chosen for name in points["series"]))
+    looks = style.looks(series)
+    handles = [UNIT, *([IDEAL] if ideal else []), *(style.handle(name, looks[name]) for name in series)]
+    handles += [HOLLOW] if any(points["contended"].any() for _, points in chosen) else []
+    titles = [name for name, _ in chosen]
+    figure, axes = style.grid(title, caption, titles, ylabel="times faster than serial", handles=handles)
+    top = max((points["speed_up"] + points["speed_up_std"]).max() for _, points in chosen)
+    top = max(top, *(points[x].max() for _, points in chosen)) if ideal else top
+    for ax, (_, points) in zip(axes, chosen, strict=True):
+        _draw(ax, points, x, looks)
+        ax.set_ylim(0, 1.1 * max(1.0, top))
+    return figure, axes, [points for _, points in chosen]
+
+
+def _points(runs: pd.DataFrame, x: str, keys: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:
+    found = []
+    for name, members in panels(runs, keys):
+        means = mean_over_seeds(members, ["series", x], ["speed_up"])
+        found.append((name, means.astype({x: float})))
+    return found
+
+
+def _spans(points: pd.DataFrame, x: str) -> bool:
+    return bool((points.groupby("series")[x].nunique() > 1).any())
+
+
+def _draw(ax: Axes, points: pd.DataFrame, x: str, looks: dict[str, style.Look]) -> None:
+    ax.axhline(1, color=style.BLACK, linewidth=1, zorder=1)
+    for name, line in points.groupby("series", sort=False):
+        look = looks[str(name)]
+        line = line.sort_values(x)
+        ax.errorbar(
+            line[x],
+            line["speed_up"],
+            line["speed_up_std"],
+            color=look.color,
+            linestyle=look.linestyle,
+            capsize=2,
+        )
+        for contended, face in ((False, look.color), (True, "white")):
+            some = line[line["contended"] == contended]
+            ax.plot(
+                some[x],
+                some["speed_up"],
+                look.marker,
+                color=look.color,
+                markerfacecolor=face,
+                label=str(name),
+            )
+    ticks = sorted(points[x].unique())
+    logarithmic = ticks[-1] / ticks[0] > 4
+    if logarithmic:
+        ax.set_xscale("log", base=2)
+    ax.xaxis.set_major_locator(FixedLocator(apart(ticks, logarithmic=logarithmic)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def apart(ticks: Sequence[float], *, logarithmic: bool) -> list[float]:
+    """The ticks, without those so near to the one before that their labels would overlap."""
+    places = [math.log(tick) if logarithmic else tick for tick in ticks]
+    least = (places[-1] - places[0]) / 9
+    kept = [0]
+    for index, place in enumerate(places):
+        if place - places[kept[-1]] > least:
+            kept.append(index)
+    return [ticks[index] for index in kept]

@@ -1,0 +1,122 @@
+"""Where the time goes on every worker, and how the loss of every block falls."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from layerpar.results.lines import GROUP
+from layerpar.results.load import Results
+from layerpar.results.plots import style
+from layerpar.results.plots.accuracy import HIDDEN
+from layerpar.results.plots.panels import finished, mean_over_seeds, need, panels, with_series
+
+BUSY = {"facecolor": style.BLUE, "edgecolor": "white"}
+WAITING = {"facecolor": style.ORANGE, "edgecolor": "white", "hatch": "////"}
+
+
+def where_the_time_goes(results: Results) -> Figure:
+    """A stacked bar per worker: seconds busy and seconds waiting for a peer."""
+    runs = with_series(finished(results.runs), ignore=HIDDEN)
+    ranks = _ranks(runs)
+    need(len(ranks) > 0, "needs runs that recorded their workers")
+    chosen = list(panels(ranks, GROUP))
+    bars = [len(members.groupby(["series", "rank"])) for _, members in chosen]
+    handles = [Patch(label="busy", **BUSY), Patch(label="waiting for a peer", **WAITING)]
+    caption = style.caption(runs, deviation=False)
+    figure, axes = style.rows("Where the time goes", caption, bars, bar_height=0.22, handles=handles)
+    for ax, (name, members) in zip(axes, chosen, strict=True):
+        ax.set_title(name, loc="left")
+        _draw_workers(ax, mean_over_seeds(members, ["series", "rank"], ["busy_seconds", "wait_seconds"]))
+    axes[-1].set_xlabel("train seconds")
+    return figure
+
+
+def _ranks(runs: pd.DataFrame) -> pd.DataFrame:
+    rows = (
+        runs[[*GROUP, "series", "contended", "ranks"]]
+        .explode("ranks")
+        .dropna(subset="ranks")
+        .reset_index(drop=True)
+    )
+    return rows.drop(columns="ranks").join(pd.DataFrame(rows["ranks"].tolist(), index=rows.index))
+
+
+def _draw_workers(ax: Axes, means: pd.DataFrame) -> None:
+    places = range(len(means))
+    ax.barh(places, means["busy_seconds"], height=0.75, label="busy", **BUSY)
+    ax.barh(
+        places, means["wait_seconds"], left=means["busy_seconds"], height=0.75, label="waiting", **WAITING
+    )
+    size = means.groupby("series")["rank"].transform("size")
+    style.name_bars(ax, [_name(*bar) for bar in zip(means["series"], means["rank"], size, strict=True)])
+    ax.set_xlim(0, 1.05 * (means["busy_seconds"] + means["wait_seconds"]).max())
+
+
+def _name(series: str, rank: int, num_workers: int) -> str:
+    if num_workers == 1:
+        return series
+    return f"{series} · worker {rank}" if rank == 0 else f"worker {rank}"
+
+
+def block_loss(results: Results) -> Figure:
+    """The loss that each block minimises, over epochs; a panel for each way of training that has blocks."""
+    columns = {
+        column: int(found.group(1))
+        for column in results.evaluations.columns
+        if (found := re.fullmatch(r"block/(\d+)/loss", column))
+    }
+    need(len(columns) > 0, "needs a run that logs a loss per block, such as mode=layerwise")
+    runs = with_series(finished(results.runs), ignore=HIDDEN)
+    rows = runs[["path", "series", "contended", *GROUP]].merge(
+        results.evaluations[["path", "epoch", *columns]].dropna(subset=list(columns), how="all"), on="path"
+    )
+    need(len(rows) > 0, "needs a finished run that logs a loss per block, such as mode=layerwise")
+    chosen = list(panels(rows, [*GROUP, "series"]))
+    titles = [f"{name}\n{members['series'].iloc[0]}" for name, members in chosen]
+    caption = style.caption(runs[runs["path"].isin(rows["path"])], deviation=False)
+    blocks = sorted(columns.values())
+    looks = _block_looks(blocks)
+    handles = [style.handle(f"block {block}", looks[block]) for block in blocks]
+    figure, axes = style.grid(
+        "Loss of each block", caption, titles, ylabel="loss of the block", handles=handles
+    )
+    for ax, (_, members) in zip(axes, chosen, strict=True):
+        for column, block in sorted(columns.items(), key=lambda item: item[1]):
+            curve = mean_over_seeds(members, ["epoch"], [column]).dropna(subset=column)
+            look = looks[block]
+            ax.plot(
+                curve["epoch"],
+                curve[column],
+                color=look.color,
+                linestyle=look.linestyle,
+                marker=look.marker,
+                markevery=max(1, len(curve) // 8),
+                label=f"block {block}",
+            )
+        ax.set_xlabel("epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_xlim(left=0)
+    return figure
+
+
+def _block_looks(blocks: list[int]) -> dict[int, style.Look]:
+    """From dark to light in order of depth, also for colour-blind eyes and in grey print."""
+    shades = colormaps["viridis"]
+    most = max(1, len(blocks) - 1)
+    return {
+        block: style.Look(
+            _hex(shades(0.9 * number / most)), style.MARKERS[number % 8], style.DASHES[number % 4]
+        )
+        for number, block in enumerate(blocks)
+    }
+
+
+def _hex(shade: tuple[float, float, float, float]) -> str:
+    return "#" + "".join(f"{round(255 * part):02x}" for part in shade[:3])
