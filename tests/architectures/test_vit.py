@@ -23,7 +23,7 @@ def test_blocks_pass_one_token_for_each_patch():
     vit = configured("architecture=vit", "architecture.depth=2")
     with torch.device("meta"):
         shapes = activation_shapes(vit.build((3, 32, 24), 10), (3, 32, 24))
-    assert shapes == [(48, 128)] * 3 + [(10,)]
+    assert shapes == [(48, 64)] * 3 + [(10,)]
 
 
 def test_a_patch_reaches_its_own_token_only():
@@ -74,3 +74,9 @@ def test_a_block_is_torchs_pre_norm_encoder_layer():
     reference.load_state_dict(state)
     tokens = torch.randn(3, 9, 16)
     torch.testing.assert_close(block(tokens), reference(tokens))
+
+
+def test_tokens_lie_together_whatever_the_layout_of_the_images():
+    embedding = configured("architecture=vit").build((1, 8, 8), 10).layers[0]
+    for layout in (torch.contiguous_format, torch.channels_last):
+        assert embedding(torch.zeros(2, 1, 8, 8).contiguous(memory_format=layout)).is_contiguous()

@@ -76,6 +76,11 @@ def test_mlp_is_the_mlp_sr_of_decoupled_greedy_learning():
     assert head[:1](torch.zeros(1, 32, 16, 16)).shape == (1, 32, 4, 4)
 
 
+@pytest.mark.parametrize(("side", "kept"), [(32, 2), (8, 2), (4, 2), (2, 2), (1, 1)])
+def test_mlp_keeps_the_quadrants_of_small_maps(side, kept):
+    assert heads.build("mlp", (8, side, side), 10)[-1].in_features == 8 * kept**2
+
+
 @pytest.mark.parametrize(("shape", "convolution"), [((16, 32, 32), (16, 32, 2)), ((64, 8, 8), (64, 64, 1))])
 def test_conv_is_the_1c2f_of_infopro(shape, convolution):
     head = heads.build("conv", shape, 10)
