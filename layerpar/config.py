@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from layerpar.architectures.base import Architecture
     from layerpar.datasets.base import Dataset
     from layerpar.launch import Launcher
-    from layerpar.layerwise.objectives import Objective
+    from layerpar.layerwise.block import Objective
     from layerpar.modes.base import Mode
     from layerpar.optimizers import OptimizerConfig
 

@@ -126,7 +126,10 @@ def _finite_mean(results: list[StepResult], *, first_step: int) -> float | None:
 
 
 def _reduce(results: list[StepResult], seconds: float, progress: Progress) -> dict[str, float]:
-    means = {name: _mean([result.scalars[name] for result in results]) for name in results[0].scalars}
+    names = {name for result in results for name in result.scalars}
+    means = {
+        name: _mean([result.scalars[name] for result in results if name in result.scalars]) for name in names
+    }
     losses = [result.loss for result in results if result.loss is not None]
     own: dict[str, Any] = {"seconds": seconds, "scalars": means, "loss": _mean(losses) if losses else None}
     every: list[Any] = [None] * dist.get_world_size()

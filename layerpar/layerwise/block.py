@@ -2,74 +2,121 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from layerpar.layerwise.costs import LayerSeconds
 from layerpar.layerwise.links import Sink, Source
+from layerpar.layerwise.partition import BlockCost
 from layerpar.optimizers import OptimizerConfig
 
 
-class LocalBlock:
-    """Minimises the cross-entropy of its own head; takes activations in, hands detached ones on.
+@dataclass(frozen=True)
+class Links:
+    """What joins a block to its neighbours; None where there is no neighbour, or nothing flows back.
 
-    Args:
+    Attributes:
+        source: Gives activations of the block before (images, to the first block).
+        sink: Takes activations for the block after.
+        gradient_source: Gives gradients of the block after.
+        gradient_sink: Takes gradients for the block before.
+    """
+
+    source: Source
+    sink: Sink | None
+    gradient_source: Source | None = None
+    gradient_sink: Sink | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a block is made of.
+
+    Attributes:
         index: Which block of the network, from 0.
+        num_blocks: K.
         layers: Its layers, in order.
-        head: Its auxiliary head; None for the last block, whose layers end in the network's classifier.
+        output_shape: Of what the block puts out, without the batch.
+        num_classes: Labels of the data set.
+        seeded: Builds a module of the block's own with weights that depend on seed and block only.
+        links: To its neighbours.
         optimizer: Makes this block's own optimizer.
         total_steps: Steps of the whole run, for the schedule.
         autocast: The precision in which forwards run.
-        source: Gives the block's input.
-        sink: Takes the block's output; None on the last block.
     """
 
-    def __init__(
-        self,
-        index: int,
-        layers: Sequence[nn.Module],
-        *,
-        head: nn.Module | None,
-        optimizer: OptimizerConfig,
-        total_steps: int,
-        autocast: Callable[[], AbstractContextManager[Any]],
-        source: Source,
-        sink: Sink | None,
-    ) -> None:
-        self.index = index
-        self.layers = nn.Sequential(*layers)
-        self.head = head
-        self._modules = nn.ModuleList([self.layers] if head is None else [self.layers, head])
-        self._updater = optimizer.updater(self._modules.parameters(), total_steps)
-        self._autocast = autocast
-        self._source = source
-        self._sink = sink
+    index: int
+    num_blocks: int
+    layers: Sequence[nn.Module]
+    output_shape: tuple[int, ...]
+    num_classes: int
+    seeded: Callable[[Callable[[], nn.Module]], nn.Module]
+    links: Links
+    optimizer: OptimizerConfig
+    total_steps: int
+    autocast: Callable[[], AbstractContextManager[Any]]
 
-    def step(self, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Train on one batch.
+    @property
+    def is_last(self) -> bool:
+        """Whether the block ends in the network's own classifier."""
+        return self.index == self.num_blocks - 1
 
-        Returns:
-            The block's loss and the scalars to log.
-        """
-        with self._autocast():
-            outputs = self.layers(self._source.get())
-        if self._sink is not None:
-            self._sink.put(outputs.detach())
-        with self._autocast():
-            logits = outputs if self.head is None else self.head(outputs)
-            loss = nn.functional.cross_entropy(logits, labels)
-        loss.backward()
-        self._updater.step()
+
+class Block(ABC):
+    """Layers with their own optimizer, trained while batches stream through.
+
+    For each batch the worker calls `forward` on its blocks in order, then `backward` in reverse order.
+
+    Args:
+        parts: What it is made of.
+        extra: Modules of its own that are trained with it, such as a head.
+    """
+
+    def __init__(self, parts: Parts, *extra: nn.Module) -> None:
+        self.index = parts.index
+        self.layers = nn.Sequential(*parts.layers)
+        self.links = parts.links
+        self._modules = nn.ModuleList([self.layers, *extra])
+        self._parameters = list(self._modules.parameters())
+        self._updater = parts.optimizer.updater(self._parameters, parts.total_steps)
+        self._autocast = parts.autocast
+
+    @abstractmethod
+    def forward(self, labels: Tensor) -> dict[str, Tensor]:
+        """Take one batch from the source, hand its activations on; returns scalars to log by name."""
+
+    @abstractmethod
+    def backward(self) -> dict[str, Tensor]:
+        """Learn from what has come back by now, if the objective has anything come back; returns scalars."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Learn from every batch that is still on its way."""
+
+    def classifier_scalars(self, loss: Tensor, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Loss and accuracy of a classifier at the end of this block."""
         accuracy = (logits.detach().argmax(1) == labels).float().mean()
-        scalars = {f"block/{self.index}/loss": loss.detach(), f"block/{self.index}/accuracy": accuracy}
-        return loss.detach(), scalars
+        return {f"block/{self.index}/loss": loss.detach(), f"block/{self.index}/accuracy": accuracy}
 
     def train(self, training: bool) -> None:
         """Switch between training and evaluation mode."""
         self._modules.train(training)
+
+    def weights(self) -> list[Tensor]:
+        """The live trained weights: those of the layers, then those of the block's own modules."""
+        return [parameter.detach() for parameter in self._parameters]
+
+    @torch.no_grad()
+    def set_weights(self, weights: list[Tensor]) -> None:
+        """Go on from copies of these, in the order of `weights`."""
+        torch._foreach_copy_(self._parameters, weights)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, head and optimizer: a copy that later steps leave alone."""
@@ -79,3 +126,33 @@ class LocalBlock:
         """Go on from `state_dict`."""
         self._modules.load_state_dict(state["modules"])
         self._updater.load_state_dict(state["updater"])
+
+
+@dataclass(kw_only=True)
+class Objective(ABC):
+    """What a block minimises while the others move. A new one is a subclass (with its block) in one file,
+    and one YAML.
+
+    Attributes:
+        name: The choice, as tables show it.
+    """
+
+    name: str
+
+    @property
+    def head_kind(self) -> str | None:
+        """The kind of auxiliary head that every block but the last has; None for none."""
+        return None
+
+    @property
+    def sends_gradients(self) -> bool:
+        """Whether gradients flow back between blocks."""
+        return False
+
+    @abstractmethod
+    def cost(self, seconds: LayerSeconds) -> BlockCost:
+        """What a step of a block costs, from the times of its layers."""
+
+    @abstractmethod
+    def block(self, parts: Parts) -> Block:
+        """A block that minimises this objective."""

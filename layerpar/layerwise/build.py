@@ -1,18 +1,19 @@
-"""From cuts to this worker's blocks, linked among themselves and to the neighbours."""
+"""From a plan to this worker's blocks, linked among themselves and to the neighbours."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from layerpar.architectures.base import activations
-from layerpar.layerwise import heads
-from layerpar.layerwise.block import LocalBlock
-from layerpar.layerwise.links import Queue, Receiver, Sender, Wire
-from layerpar.layerwise.stream import StreamEngine
+from layerpar.layerwise.block import Block, Links, Parts
+from layerpar.layerwise.chain import Chain
+from layerpar.layerwise.links import ACTIVATIONS, GRADIENTS, PROBES, Queue, Receiver, Sender, Sink, Source, Wire
+from layerpar.layerwise.stream import Neighbours, StreamEngine
 from layerpar.modes.base import Workload
 
 HEAD_STREAM = 1 << 31
@@ -41,60 +42,100 @@ class Plan:
         }
 
 
-def build_stream(workload: Workload, plan: Plan, *, head: str, queue_depth: int) -> StreamEngine:
-    """This worker's engine.
+def build_stream(workload: Workload, plan: Plan, *, queue_depth: int) -> StreamEngine:
+    """This worker's engine: its blocks, with links to each other and to the neighbours.
 
     Args:
         workload: What to train.
         plan: Who trains what.
-        head: Kind of auxiliary head.
         queue_depth: Messages that a sender may be ahead of its receiver.
     """
-    ranks, blocks, placement = workload.ranks, plan.blocks, plan.placement
-    mine = placement[ranks.rank]
-    layers = range(blocks[mine.start].start, blocks[mine.stop - 1].stop)
+    mine = plan.placement[workload.ranks.rank]
+    layers = range(plan.blocks[mine.start].start, plan.blocks[mine.stop - 1].stop)
     with workload.autocast():
         outputs = activations(workload.network, workload.facts.input_shape)
-    receiver = sender = None
+    neighbours = _neighbours(workload, outputs, layers, queue_depth)
+    links, entry = _links(workload, len(mine), neighbours)
+    built = [
+        workload.config.objective.block(_parts(workload, plan, index, outputs, own))
+        for index, own in zip(mine, links, strict=True)
+    ]
+    chain = _chain(workload, built, outputs, layers)
+    return StreamEngine(
+        workload, built, layers, entry=entry, neighbours=neighbours, chain=chain, notes=plan.notes()
+    )
+
+
+def _neighbours(workload: Workload, outputs: list[Tensor], layers: range, queue_depth: int) -> Neighbours:
+    ranks, device, stopwatch = workload.ranks, workload.device, workload.stopwatch
+    back = workload.config.objective.sends_gradients
+    found = Neighbours()
     if ranks.previous is not None:
         wire = _wire(workload, outputs[layers.start - 1])
-        receiver = Receiver(
-            ranks.previous, wire, depth=queue_depth, device=workload.device, stopwatch=workload.stopwatch
-        )
+        found.receiver = Receiver(ranks.previous, wire, depth=queue_depth, device=device, stopwatch=stopwatch)
+        if back:
+            wire = replace(wire, tag=GRADIENTS)
+            found.gradient_sender = Sender(ranks.previous, wire, depth=queue_depth, stopwatch=stopwatch)
     if ranks.next is not None:
         wire = _wire(workload, outputs[layers.stop - 1])
-        sender = Sender(ranks.next, wire, depth=queue_depth, stopwatch=workload.stopwatch)
-    queues = [Queue() for _ in range(len(mine) - 1)]
-    entry = Queue() if receiver is None else None
-    sources = [entry or receiver, *queues]
-    sinks = [*queues, sender]
-    built = []
-    for index, source, sink in zip(mine, sources, sinks, strict=True):
-        assert source is not None
-        last_layer = blocks[index].stop - 1
-        is_last = index == len(blocks) - 1
-        auxiliary = None if is_last else seeded_head(workload, head, outputs[last_layer], last_layer)
-        built.append(
-            LocalBlock(
-                index,
-                workload.network.layers[blocks[index].start : blocks[index].stop],
-                head=auxiliary,
-                optimizer=workload.config.optimizer,
-                total_steps=workload.total_steps,
-                autocast=workload.autocast,
-                source=source,
-                sink=sink,
+        found.sender = Sender(ranks.next, wire, depth=queue_depth, stopwatch=stopwatch)
+        if back:
+            wire = replace(wire, tag=GRADIENTS)
+            found.gradient_receiver = Receiver(
+                ranks.next, wire, depth=queue_depth, device=device, stopwatch=stopwatch
             )
-        )
-    return StreamEngine(workload, built, layers, entry=entry, receiver=receiver, sender=sender, notes=plan.notes())
+    return found
 
 
-def seeded_head(workload: Workload, kind: str, output: Tensor, layer: int) -> nn.Module:
-    """The auxiliary head after `layer`, with weights that depend on seed and layer only, not on placement."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed((workload.config.seed << 32) + HEAD_STREAM + layer)
-        head = heads.build(kind, tuple(output.shape[1:]), workload.facts.num_classes)
-    return head.to(workload.device)
+def _links(workload: Workload, num_blocks: int, neighbours: Neighbours) -> tuple[list[Links], Queue | None]:
+    """The links of each block of this worker, and where images go in on the first worker."""
+    back = workload.config.objective.sends_gradients
+    entry = Queue() if neighbours.receiver is None else None
+    down = [Queue() for _ in range(num_blocks - 1)]
+    up = [Queue() if back else None for _ in range(num_blocks - 1)]
+    sources: list[Source | None] = [entry or neighbours.receiver, *down]
+    sinks: list[Sink | None] = [*down, neighbours.sender]
+    gradient_sources: list[Source | None] = [*up, neighbours.gradient_receiver]
+    gradient_sinks: list[Sink | None] = [neighbours.gradient_sender, *up]
+    links = []
+    for source, *others in zip(sources, sinks, gradient_sources, gradient_sinks, strict=True):
+        assert source is not None
+        links.append(Links(source, *others))
+    return links, entry
+
+
+def _parts(workload: Workload, plan: Plan, index: int, outputs: list[Tensor], links: Links) -> Parts:
+    layers = plan.blocks[index]
+
+    def seeded(build: Callable[[], nn.Module]) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed((workload.config.seed << 32) + HEAD_STREAM + layers.stop - 1)
+            return build().to(workload.device)
+
+    return Parts(
+        index=index,
+        num_blocks=len(plan.blocks),
+        layers=workload.network.layers[layers.start : layers.stop],
+        output_shape=tuple(outputs[layers.stop - 1].shape[1:]),
+        num_classes=workload.facts.num_classes,
+        seeded=seeded,
+        links=links,
+        optimizer=workload.config.optimizer,
+        total_steps=workload.total_steps,
+        autocast=workload.autocast,
+    )
+
+
+def _chain(workload: Workload, blocks: list[Block], outputs: list[Tensor], layers: range) -> Chain:
+    ranks, device, stopwatch = workload.ranks, workload.device, workload.stopwatch
+    receiver = sender = None
+    if ranks.previous is not None:
+        wire = replace(_wire(workload, outputs[layers.start - 1]), tag=PROBES, dtype=torch.float32)
+        receiver = Receiver(ranks.previous, wire, depth=1, device=device, stopwatch=stopwatch)
+    if ranks.next is not None:
+        wire = replace(_wire(workload, outputs[layers.stop - 1]), tag=PROBES, dtype=torch.float32)
+        sender = Sender(ranks.next, wire, depth=1, stopwatch=stopwatch)
+    return Chain(workload, blocks, receiver=receiver, sender=sender)
 
 
 def _wire(workload: Workload, output: Tensor) -> Wire:
@@ -103,5 +144,5 @@ def _wire(workload: Workload, output: Tensor) -> Wire:
         dtype=output.dtype,
         channels_last=workload.config.architecture.channels_last,
         staged=workload.ranks.staged,
-        tag=0,
+        tag=ACTIVATIONS,
     )

@@ -18,6 +18,9 @@ from torch import Tensor
 
 from layerpar.measure.stopwatch import Stopwatch
 
+ACTIVATIONS, GRADIENTS, PROBES = range(3)
+"""Tags that keep the links between the same two workers apart."""
+
 
 class Source(Protocol):
     """Where a block takes tensors from."""
@@ -57,7 +60,7 @@ class Wire:
         dtype: Of the activation.
         channels_last: Send (batch, height, width, channel), as which such an activation is contiguous.
         staged: Copy through the CPU's memory, where the backend takes nothing else (gloo beside a GPU).
-        tag: Keeps different links between the same two workers apart.
+        tag: ACTIVATIONS, GRADIENTS or PROBES.
     """
 
     shape: tuple[int, ...]

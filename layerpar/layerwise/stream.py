@@ -10,16 +10,48 @@ just before its own i-th update, wherever the two are placed:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from layerpar.datasets.base import Batch
-from layerpar.layerwise.block import LocalBlock
+from layerpar.layerwise.block import Block
+from layerpar.layerwise.chain import Chain
 from layerpar.layerwise.links import Queue, Receiver, Sender
+from layerpar.layerwise.rounds import Rounds
 from layerpar.modes.base import Place, StepResult, Workload
+from layerpar.modes.gather import gather_state
+
+
+@dataclass
+class Neighbours:
+    """This worker's links to the workers before and after it; None where there is none, or nothing flows.
+
+    Attributes:
+        receiver: Activations from the worker before.
+        sender: Activations to the worker after.
+        gradient_receiver: Gradients from the worker after.
+        gradient_sender: Gradients to the worker before.
+    """
+
+    receiver: Receiver | None = None
+    sender: Sender | None = None
+    gradient_receiver: Receiver | None = None
+    gradient_sender: Sender | None = None
+
+    def expect(self, steps: int, batch: int) -> None:
+        """Training batches follow."""
+        for receiver in (self.receiver, self.gradient_receiver):
+            if receiver is not None:
+                receiver.expect(steps, batch)
+
+    def flush(self) -> None:
+        """Wait until the neighbours have taken everything."""
+        for sender in (self.sender, self.gradient_sender):
+            if sender is not None:
+                sender.flush()
 
 
 class StreamEngine:
@@ -27,27 +59,27 @@ class StreamEngine:
 
     Args:
         workload: What to train.
-        blocks: This worker's blocks, linked to each other.
+        blocks: This worker's blocks, linked to each other and to the neighbours.
         layers: The network's layers in those blocks.
         entry: Where images go in on the first worker; None elsewhere.
-        receiver: Activations from the worker before; None on the first.
-        sender: Activations to the worker after; None on the last.
+        neighbours: The links to other workers.
+        chain: What aggregation may ask of the other workers.
         notes: What was decided before training.
     """
 
     def __init__(
         self,
         workload: Workload,
-        blocks: list[LocalBlock],
+        blocks: list[Block],
         layers: range,
         *,
         entry: Queue | None,
-        receiver: Receiver | None,
-        sender: Sender | None,
+        neighbours: Neighbours,
+        chain: Chain,
         notes: dict[str, Any],
     ) -> None:
-        self.owner = sender is None
-        self.reads_images = receiver is None
+        self.owner = neighbours.sender is None
+        self.reads_images = entry is not None
         self.shard = slice(0, workload.config.batch_size)
         self.place = Place(_span(range(blocks[0].index, blocks[-1].index + 1)), _span(layers))
         self.notes = notes
@@ -55,14 +87,14 @@ class StreamEngine:
         self._blocks = blocks
         self._layers = layers
         self._entry = entry
-        self._receiver = receiver
-        self._sender = sender
+        self._neighbours = neighbours
+        self._chain = chain
+        self._rounds = Rounds(workload.config.aggregation, blocks, chain)
 
     def start(self, steps: int) -> None:
         for block in self._blocks:
             block.train(True)
-        if self._receiver is not None:
-            self._receiver.expect(steps, self._workload.config.batch_size)
+        self._neighbours.expect(steps, self._workload.config.batch_size)
 
     def step(self, batch: Batch) -> StepResult:
         if self._entry is not None:
@@ -70,48 +102,50 @@ class StreamEngine:
             self._entry.put(batch.images)
         scalars: dict[str, Tensor] = {}
         for block in self._blocks:
-            loss, logged = block.step(batch.labels)
-            scalars |= logged
-        return StepResult(loss if self.owner else None, scalars)
+            scalars |= block.forward(batch.labels)
+        for block in reversed(self._blocks):
+            scalars |= block.backward()
+        self._chain.probe = batch
+        scalars |= self._rounds.step()
+        loss = scalars[f"block/{self._blocks[-1].index}/loss"] if self.owner else None
+        return StepResult(loss, scalars)
 
     def finish(self) -> None:
-        if self._sender is not None:
-            self._sender.flush()
+        for block in reversed(self._blocks):
+            block.finish()
+        self._neighbours.flush()
 
     def predict(self, batch: Batch) -> Tensor | None:
-        if self._receiver is not None:
-            self._receiver.expect(1, len(batch.labels))
-            activation = self._receiver.get()
+        receiver, sender = self._neighbours.receiver, self._neighbours.sender
+        if receiver is not None:
+            receiver.expect(1, len(batch.labels))
+            activation = receiver.get()
         else:
             assert batch.images is not None
             activation = batch.images
-        with torch.no_grad(), self._workload.autocast():
+        with self._rounds.exported(), torch.no_grad(), self._workload.autocast():
             for block in self._blocks:
                 block.train(False)
                 activation = block.layers(activation)
-        if self._sender is None:
+        if sender is None:
             return activation
-        self._sender.put(activation)
-        self._sender.flush()
+        sender.put(activation)
+        sender.flush()
         return None
 
     def full_state(self) -> dict[str, Tensor] | None:
-        owned = self._workload.network.names(self._layers.start, self._layers.stop)
-        state = {name: tensor.detach().cpu() for name, tensor in owned.items()}
-        size = dist.get_world_size()
-        parts: list[Any] | None = [None] * size if self.owner else None
-        dist.gather_object(state, parts, dst=size - 1)
-        if parts is None:
-            return None
-        whole = {name: tensor for part in parts for name, tensor in part.items()}
-        return {name: whole[name].clone() for name in self._workload.network.plain.state_dict()}
+        with self._rounds.exported():
+            owned = self._workload.network.names(self._layers.start, self._layers.stop)
+            return gather_state(self._workload.network, owned, owner=self._workload.ranks.world_size - 1)
 
     def state_dict(self) -> dict[str, Any]:
-        return {str(block.index): block.state_dict() for block in self._blocks}
+        blocks = {str(block.index): block.state_dict() for block in self._blocks}
+        return {"blocks": blocks, "rounds": self._rounds.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for block in self._blocks:
-            block.load_state_dict(state[str(block.index)])
+            block.load_state_dict(state["blocks"][str(block.index)])
+        self._rounds.load_state_dict(state["rounds"])
 
 
 def _span(numbers: range) -> str:

@@ -76,13 +76,13 @@ class Layerwise(Mode):
 
     def engine(self, workload: Workload) -> Engine:
         plan = shared(self._plan(workload) if workload.ranks.rank == 0 else None)
-        return build_stream(workload, plan, head=workload.config.objective.head, queue_depth=self.queue_depth)
+        return build_stream(workload, plan, queue_depth=self.queue_depth)
 
     def _plan(self, workload: Workload) -> Plan:
         num_layers = len(workload.network.layers)
         num_blocks = self.num_blocks(workload.ranks.world_size, num_layers)
         objective = workload.config.objective
-        cost = objective.cost(measure(workload, head=objective.head))
+        cost = objective.cost(measure(workload, head=objective.head_kind))
         if isinstance(self.partition, list):
             cuts = self.partition
         elif self.partition == "equal":

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from layerpar.datasets.base import Request
 
 STEPS = 5
+OBJECTIVES = ("objective=local", "objective=delayed", "objective=delayed objective.recompute=true")
 
 
 def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -33,16 +34,28 @@ def test_data_parallel_equals_serial() -> None:
     assert largest_difference(serial, weights_after(tiny("mode=data", "workers=4"), STEPS)) < 1e-5
 
 
-def test_one_block_is_serial() -> None:
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_one_block_is_serial(objective: str) -> None:
     serial = weights_after(tiny("mode=serial"), STEPS)
-    assert equal(serial, weights_after(tiny("mode=layerwise", "workers=1"), STEPS))
+    one_block = tiny("mode=layerwise", "workers=1", *objective.split())
+    assert equal(serial, weights_after(one_block, STEPS))
 
 
-@pytest.mark.parametrize("norm", ["layer", "batch"])
-def test_blocks_do_not_depend_on_where_they_are_placed(norm: str) -> None:
-    blocks = ["mode=layerwise", "mode.blocks=4", "mode.partition=[1,2,4]", f"architecture.norm={norm}"]
+@pytest.mark.parametrize("link_delay_0", [["workers=1"], ["workers=3"]])
+def test_delayed_without_delay_is_serial(link_delay_0: list[str]) -> None:
+    blocks = ["mode=layerwise", "mode.blocks=3", "mode.partition=[1,3]", "objective=delayed", *link_delay_0]
+    serial = weights_after(tiny("mode=serial"), STEPS)
+    assert equal(serial, weights_after(tiny(*blocks, "objective.link_delay=0"), STEPS))
+
+
+@pytest.mark.parametrize("aggregation", ["replace", "damped", "momentum", "trust_region", "anderson", "ema"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_blocks_do_not_depend_on_where_they_are_placed(objective: str, aggregation: str) -> None:
+    norm = "architecture.norm=batch" if aggregation == "replace" else "architecture.norm=layer"
+    rule = [f"aggregation={aggregation}", "aggregation.every=2"]
+    blocks = ["mode=layerwise", "mode.blocks=4", "mode.partition=[1,2,4]", norm, *objective.split(), *rule]
     one = weights_after(tiny(*blocks, "workers=1"), STEPS)
-    for workers in (2, 3, 4):
+    for workers in (2, 4) if aggregation == "replace" else (3,):
         assert equal(one, weights_after(tiny(*blocks, f"workers={workers}"), STEPS))
     assert not equal(one, weights_after(tiny("mode=layerwise", "mode.partition=[2]", "workers=1"), STEPS))
 

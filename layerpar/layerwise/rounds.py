@@ -1,0 +1,81 @@
+"""Rounds: every H steps the aggregation rule turns the blocks' proposals into the next common weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from layerpar.aggregation import Aggregation, Blocks, Group
+from layerpar.layerwise.block import Block
+
+
+class Rounds:
+    """Counts a worker's steps and aggregates its blocks at the end of each round.
+
+    Args:
+        aggregation: The rule and the length of a round.
+        blocks: This worker's blocks.
+        group: The other owners.
+    """
+
+    def __init__(self, aggregation: Aggregation, blocks: list[Block], group: Group) -> None:
+        self._every = aggregation.every
+        self._rule = aggregation.rule()
+        self._blocks = blocks
+        self._group = group
+        self._steps = 0
+        self._common: Blocks | None = None
+        if self._rule.needs_common:
+            self._common = [[weight.clone() for weight in block.weights()] for block in blocks]
+
+    def step(self) -> dict[str, Tensor]:
+        """A step is done; if it was the last of a round, aggregate. Collective.
+
+        Returns:
+            What the rule tells of itself after a round, to log.
+        """
+        self._steps += 1
+        if self._steps % self._every:
+            return {}
+        proposed = self._live()
+        combined = self._rule.combine(proposed if self._common is None else self._common, proposed, self._group)
+        if combined is not proposed:
+            for block, weights in zip(self._blocks, combined, strict=True):
+                block.set_weights(weights)
+        return {f"aggregation/{name}": torch.tensor(value) for name, value in self._rule.scalars().items()}
+
+    @contextmanager
+    def exported(self) -> Iterator[None]:
+        """Within, the blocks hold the weights to evaluate and to export."""
+        live = self._live()
+        shown = self._rule.exported(live)
+        if shown is live:
+            yield
+            return
+        kept = [[weight.clone() for weight in block] for block in live]
+        for block, weights in zip(self._blocks, shown, strict=True):
+            block.set_weights(weights)
+        yield
+        for block, weights in zip(self._blocks, kept, strict=True):
+            block.set_weights(weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of what the rounds remember."""
+        return deepcopy({"steps": self._steps, "common": self._common}) | {"rule": self._rule.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self._steps = state["steps"]
+        self._rule.load_state_dict(state["rule"])
+        if self._common is not None:
+            with torch.no_grad():
+                for mine, saved in zip(self._common, state["common"], strict=True):
+                    torch._foreach_copy_(mine, saved)
+
+    def _live(self) -> Blocks:
+        return [block.weights() for block in self._blocks]
