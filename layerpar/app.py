@@ -84,7 +84,7 @@ def _variants(composed: DictConfig) -> dict[str, DictConfig]:
         if not override.lstrip("+~").startswith("variants")
     ]
     variants = {}
-    for name, overrides in composed.variants.items():
+    for name in composed.variants:
         own = OmegaConf.to_container(composed.variants, resolve=False)[name]
         variant = hydra.compose("train", overrides=[*common, *own])
         OmegaConf.resolve(variant)
@@ -155,13 +155,16 @@ def _compose_and_call(config_name: str, arguments: list[str], task: Callable[[Di
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_one_line(error)) from error
     except OSError as error:
-        raise UserError(f"cannot write {error.filename}: {error.strerror}; try hydra.run.dir=DIRECTORY") from error
+        raise UserError(
+            f"cannot write {error.filename}: {error.strerror}; try hydra.run.dir=DIRECTORY"
+        ) from error
 
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}={option} is not known; try {group}={error.options[0]} (one of {', '.join(error.options)})"
+        others = ", ".join(error.options)
+        return f"{group}={option} is not known; try {group}={error.options[0]} (one of {others})"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if "mbiguous value" in lines[0]:
         return f"{lines[0]}; a list of values is a sweep: try layerpar train -m …"

@@ -91,7 +91,9 @@ def _report(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="layerpar report", description="Table of finished runs.")
     parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="run or sweep directory")
     parser.add_argument("--format", choices=FORMATS, default="table")
-    parser.add_argument("--baseline", default="serial", help="mode that speed-up is measured against (serial)")
+    parser.add_argument(
+        "--baseline", default="serial", help="mode that speed-up is measured against (serial)"
+    )
     given = parser.parse_args(arguments)
     from layerpar.results.show import report
 
@@ -110,7 +112,9 @@ def _plot(arguments: list[str]) -> int:
 
 
 def _doctor(arguments: list[str]) -> int:
-    argparse.ArgumentParser(prog="layerpar doctor", description="Is this machine ready?").parse_args(arguments)
+    argparse.ArgumentParser(prog="layerpar doctor", description="Is this machine ready?").parse_args(
+        arguments
+    )
     from layerpar.doctor import examine
 
     return examine()

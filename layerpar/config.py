@@ -43,6 +43,7 @@ class Settings:
         batch_size: Samples per optimizer step over all workers together (the global batch).
         device: `auto`, `cpu` or `cuda`.
         precision: `fp32`, or `bf16` for autocast.
+        compile: Compile forward and backward (`torch.compile`), in the warm-up steps.
         threads_per_worker: CPU threads of each worker.
         target_accuracy: Test accuracy in [0, 1] whose first reaching is timed; null for none.
         warmup_steps: Steps run before the clock starts, whose effect is thrown away.
@@ -55,6 +56,7 @@ class Settings:
     batch_size: int
     device: str
     precision: str
+    compile: bool
     threads_per_worker: int
     target_accuracy: float | None
     warmup_steps: int

@@ -16,7 +16,7 @@ from rich.table import Table
 from layerpar.measure.environment import PACKAGES, available_cores, cpu_name, installed_version
 from layerpar.paths import config_directory
 
-MARKS = {True: "[green]ok[/]", False: "[red]wrong[/]", None: "[dim]–[/]"}
+MARKS = {True: "[green]ok[/]", False: "[red]wrong[/]", None: "[dim]-[/]"}
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,9 @@ def _machine() -> Iterator[Finding]:
 
 def _datasets() -> Iterator[Finding]:
     root = os.environ.get("LAYERPAR_DATA")
-    yield Finding("data root", f"{root} ($LAYERPAR_DATA)" if root else "data/ (set $LAYERPAR_DATA to move it)", None)
+    yield Finding(
+        "data root", f"{root} ($LAYERPAR_DATA)" if root else "data/ (set $LAYERPAR_DATA to move it)", None
+    )
     for path in sorted((config_directory() / "dataset").glob("*.yaml")):
         options = OmegaConf.load(path)
         if "root" not in options:

@@ -24,7 +24,9 @@ def require(condition: bool, message: str) -> None:
 def require_choice(key: str, value: str, choices: Iterable[str]) -> None:
     """Raise `UserError` unless `value` is one of `choices`, naming the override that sets `key`."""
     allowed = list(choices)
-    require(value in allowed, f"{key}={value} is not known; try {key}={allowed[0]} (one of {', '.join(allowed)})")
+    require(
+        value in allowed, f"{key}={value} is not known; try {key}={allowed[0]} (one of {', '.join(allowed)})"
+    )
 
 
 def require_at_least(key: str, value: float, least: float) -> None:

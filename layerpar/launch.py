@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from layerpar.errors import require
+from layerpar.errors import require, require_at_least
 from layerpar.paths import RunDirectory
 
 STARTED_VARIABLE = "LAYERPAR_STARTED"
@@ -29,7 +29,8 @@ class Launcher:
     Attributes:
         name: The choice, as tables show it.
         rendezvous_endpoint: host:port where workers meet; port 0 picks a free one.
-        interface: Network interface for gloo; null means loopback where the endpoint is there, else gloo's choice.
+        interface: Network interface for gloo; null means loopback where the endpoint is there, else what
+            gloo chooses.
         timeout_seconds: How long a worker waits for a silent peer before the run fails.
     """
 
@@ -40,9 +41,14 @@ class Launcher:
 
     def __post_init__(self) -> None:
         key, host = "launcher.rendezvous_endpoint", self.rendezvous_endpoint.partition(":")
-        require(bool(host[0]) and host[2].isdigit(), f"{key}={self.rendezvous_endpoint} is not HOST:PORT; try {key}=localhost:0")
+        require(
+            bool(host[0]) and host[2].isdigit(),
+            f"{key}={self.rendezvous_endpoint} is not HOST:PORT; try {key}=localhost:0",
+        )
         seconds = self.timeout_seconds
-        require(seconds >= 1, f"launcher.timeout_seconds={seconds} is too small; try launcher.timeout_seconds=600")
+        require(
+            seconds >= 1, f"launcher.timeout_seconds={seconds} is too small; try launcher.timeout_seconds=600"
+        )
 
     def network_interface(self) -> str | None:
         """The interface to bind gloo to, None to let it choose."""
@@ -59,7 +65,7 @@ class WorkerError(Exception):
         self.rank = rank
 
 
-class Interrupted(BaseException):  # noqa: N818 - like KeyboardInterrupt, it is not an error of the program
+class Interrupted(BaseException):
     """The user, or the system, told us to stop. No job may follow."""
 
     def __init__(self, number: int) -> None:

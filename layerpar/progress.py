@@ -39,7 +39,9 @@ class Tail:
 
 
 @contextmanager
-def show_progress(console: Console, directory: RunDirectory, *, label: str, total_steps: int) -> Iterator[None]:
+def show_progress(
+    console: Console, directory: RunDirectory, *, label: str, total_steps: int
+) -> Iterator[None]:
     """Show a live bar while the enclosed block runs; plain lines, one per evaluation, off a terminal.
 
     Args:
@@ -108,4 +110,6 @@ def _plain(
         for line in tail.read():
             if line["event"] == "evaluate":
                 steps = f"step {line['step']}/{total_steps}"
-                console.print(f"{label}  {steps}  {describe(line)}  {line['train_seconds']:.1f} s", soft_wrap=True)
+                console.print(
+                    f"{label}  {steps}  {describe(line)}  {line['train_seconds']:.1f} s", soft_wrap=True
+                )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +51,26 @@ def check(config: RunConfig) -> Facts:
         f"batch_size={config.batch_size} is larger than the {facts.num_train} training samples of "
         f"{config.dataset.name}; try batch_size={facts.num_train}",
     )
+    if config.compile:
+        _check_compile(config)
     config.mode.check(config, facts, meta_network(config, facts))
     return facts
+
+
+def _check_compile(config: RunConfig) -> None:
+    name, compiler = config.mode.name, os.environ.get("CXX", "g++")
+    require(
+        config.mode.compiles,
+        f"{name}: compile=true compiles a whole network or stage, of which {name} has none; try compile=false",
+    )
+    require(
+        config.warmup_steps >= 1,
+        "compile=true needs warm-up steps, else it compiles while the clock runs; try warmup_steps=5",
+    )
+    require(
+        shutil.which(compiler) is not None,
+        f"compile=true needs a C++ compiler, and there is no {compiler}; try compile=false",
+    )
 
 
 def meta_network(config: RunConfig, facts: Facts) -> Callable[[], Network]:

@@ -52,7 +52,9 @@ def main() -> None:
     assert isinstance(loaded, DictConfig)
     config = parse(loaded)
     if int(os.environ["WORLD_SIZE"]) != config.num_workers:
-        raise UserError(f"run.yaml wants {config.num_workers} workers; try --nproc-per-node {config.num_workers}")
+        raise UserError(
+            f"run.yaml wants {config.num_workers} workers; try --nproc-per-node {config.num_workers}"
+        )
     torch.set_num_threads(config.threads_per_worker)
     try:
         run(config, directory, started=started)

@@ -84,7 +84,14 @@ def test_missing_directory(command: str, tmp_path: Path, capfd: pytest.CaptureFi
 
 def test_within_three_seconds_from_a_shell(tmp_path: Path) -> None:
     before = time.perf_counter()
-    command = [sys.executable, "-m", "layerpar.cli", "train", "workers=99", f"hydra.run.dir={tmp_path / 'run'}"]
+    command = [
+        sys.executable,
+        "-m",
+        "layerpar.cli",
+        "train",
+        "workers=99",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    ]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - before
     assert ended.returncode == 2

@@ -17,13 +17,42 @@ import torch
 
 from layerpar.paths import RunDirectory
 
-SUMMARY_KEYS = (
-    "status mode objective aggregation dataset architecture depth num_parameters workers replicas device "
-    "threads_per_worker seed epochs batch_size train_seconds samples_per_second test_accuracy best_test_accuracy "
-    "test_loss target_accuracy time_to_target_seconds steps start_seconds contended ranks"
-).split()
-RANK_KEYS = "rank block layers busy_seconds wait_seconds sent_bytes peak_memory_bytes".split()
-SMALL = ("architecture.width=32", "architecture.depth=3", "dataset.train_limit=256", "batch_size=64", "device=cpu")
+SUMMARY_KEYS = [
+    "status",
+    "mode",
+    "objective",
+    "aggregation",
+    "dataset",
+    "architecture",
+    "depth",
+    "num_parameters",
+    "workers",
+    "replicas",
+    "device",
+    "threads_per_worker",
+    "seed",
+    "epochs",
+    "batch_size",
+    "train_seconds",
+    "samples_per_second",
+    "test_accuracy",
+    "best_test_accuracy",
+    "test_loss",
+    "target_accuracy",
+    "time_to_target_seconds",
+    "steps",
+    "start_seconds",
+    "contended",
+    "ranks",
+]
+RANK_KEYS = ["rank", "block", "layers", "busy_seconds", "wait_seconds", "sent_bytes", "peak_memory_bytes"]
+SMALL = (
+    "architecture.width=32",
+    "architecture.depth=3",
+    "dataset.train_limit=256",
+    "batch_size=64",
+    "device=cpu",
+)
 ENDLESS = (*SMALL, "epochs=100000")
 PATIENCE_SECONDS = 120
 
@@ -120,7 +149,10 @@ def test_a_run_leaves_its_records(tmp_path: Path) -> None:
     assert {"block/0/loss", "block/1/loss", "block/0/accuracy"} <= set(evaluations[0])
     state = torch.load(directory.model, weights_only=True)
     assert sum(tensor.numel() for tensor in state.values()) == summary["num_parameters"]
-    assert json.loads(directory.environment.read_text())["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert (
+        json.loads(directory.environment.read_text())["versions"]["torch"]
+        == torch.__version__.partition("+")[0]
+    )
     assert not list(directory.root.glob("*.tmp"))
 
 
@@ -130,7 +162,15 @@ def test_the_same_directory_runs_under_torchrun(tmp_path: Path) -> None:
     assert ended(start("train", f"hydra.run.dir={once.root}", *overrides), tmp_path)[0] == 0
     again.root.mkdir()
     again.run_yaml.write_text(once.run_yaml.read_text())
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "layerpar.worker"]
+    command = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "layerpar.worker",
+    ]
     subprocess.run([sys.executable, *command, str(again.root)], check=True, capture_output=True)
     one, other = (torch.load(run.model, weights_only=True) for run in (once, again))
     partition = [json.loads(run.metrics.read_text().splitlines()[0])["cuts"] for run in (once, again)]
@@ -151,7 +191,9 @@ def test_a_killed_worker_ends_the_run(endless: tuple[subprocess.Popen[str], RunD
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run(endless: tuple[subprocess.Popen[str], RunDirectory], number: signal.Signals) -> None:
+def test_an_interrupted_run(
+    endless: tuple[subprocess.Popen[str], RunDirectory], number: signal.Signals
+) -> None:
     process, directory = endless
     if number == signal.SIGINT:
         os.killpg(process.pid, number)
@@ -208,9 +250,16 @@ def test_a_raising_worker_is_named_and_the_sweep_goes_on(tmp_path: Path) -> None
     )
     sweep = tmp_path / "sweep"
     small = [item for item in SMALL if "width" not in item]
-    overrides = ["architecture.width=33,32", "architecture._target_=fragile.Fragile", "mode=serial", "epochs=1"]
+    overrides = [
+        "architecture.width=33,32",
+        "architecture._target_=fragile.Fragile",
+        "mode=serial",
+        "epochs=1",
+    ]
     directory = [f"hydra.sweep.dir={sweep}", "hydra.sweep.subdir=${hydra:job.num}"]
-    code, output, _ = ended(start("train", "-m", *directory, *overrides, *small, PYTHONPATH=str(tmp_path)), sweep)
+    code, output, _ = ended(
+        start("train", "-m", *directory, *overrides, *small, PYTHONPATH=str(tmp_path)), sweep
+    )
     assert code == 1
     failed = status_of(RunDirectory(sweep / "0"))
     assert failed["status"] == "failed"

@@ -1,4 +1,4 @@
-"""What multi-process tests share: tiny configurations, and workers on gloo that start in a fraction of a second."""
+"""What multi-process tests share: tiny configurations, and gloo workers that start in an instant."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ TINY = (
 TIMEOUT_SECONDS = 60
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["torch._dynamo", "layerpar.worker", "hydra", "sklearn.datasets", "sklearn.model_selection"])
+_context.set_forkserver_preload(
+    ["torch._dynamo", "layerpar.worker", "hydra", "sklearn.datasets", "sklearn.model_selection"]
+)
 
 
 def composed(*overrides: str) -> RunConfig:
@@ -126,7 +128,12 @@ def largest_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> floa
 
 
 def _work(
-    function: Callable[..., Any], rank: int, world_size: int, store: str, writer: Any, arguments: tuple[Any, ...]
+    function: Callable[..., Any],
+    rank: int,
+    world_size: int,
+    store: str,
+    writer: Any,
+    arguments: tuple[Any, ...],
 ) -> None:
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,7 @@ class Parts:
         optimizer: Makes this block's own optimizer.
         total_steps: Steps of the whole run, for the schedule.
         autocast: The precision in which forwards run.
+        above: The network's layers after this block, as at the start of the round, where a worker holds them.
     """
 
     index: int
@@ -62,6 +63,7 @@ class Parts:
     optimizer: OptimizerConfig
     total_steps: int
     autocast: Callable[[], AbstractContextManager[Any]]
+    above: Sequence[nn.Module] = ()
 
     @property
     def is_last(self) -> bool:
@@ -137,6 +139,9 @@ class Objective(ABC):
         name: The choice, as tables show it.
     """
 
+    exchanges: ClassVar[tuple[str, ...]]
+    """What may cross between workers under this objective."""
+
     name: str
 
     @property
@@ -150,8 +155,8 @@ class Objective(ABC):
         return False
 
     @abstractmethod
-    def cost(self, seconds: LayerSeconds) -> BlockCost:
-        """What a step of a block costs, from the times of its layers."""
+    def cost(self, seconds: LayerSeconds, *, exchange: str) -> BlockCost:
+        """What a step of a block costs under an exchange, from the times of its layers."""
 
     @abstractmethod
     def block(self, parts: Parts) -> Block:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 from layerpar.architectures.base import activations
 from layerpar.layerwise.block import Block, Links, Parts
 from layerpar.layerwise.chain import Chain
-from layerpar.layerwise.links import ACTIVATIONS, GRADIENTS, PROBES, Queue, Receiver, Sender, Sink, Source, Wire
-from layerpar.layerwise.stream import Neighbours, StreamEngine
+from layerpar.layerwise.links import ACTIVATIONS, GRADIENTS, PROBES, Queue, Receiver, Sender, Wire
+from layerpar.layerwise.stream import StreamEngine
+from layerpar.layerwise.weights import WeightsEngine
 from layerpar.modes.base import Workload
 
 HEAD_STREAM = 1 << 31
@@ -34,6 +36,11 @@ class Plan:
     placement: list[range]
     loads: list[float]
 
+    def layers(self, worker: int) -> range:
+        """The network's layers that a worker trains."""
+        mine = self.placement[worker]
+        return range(self.blocks[mine.start].start, self.blocks[mine.stop - 1].stop)
+
     def notes(self) -> dict[str, Any]:
         """What the records tell of it: the cuts (to pin with mode.partition) and each worker's load."""
         return {
@@ -43,65 +50,133 @@ class Plan:
 
 
 def build_stream(workload: Workload, plan: Plan, *, queue_depth: int) -> StreamEngine:
-    """This worker's engine: its blocks, with links to each other and to the neighbours.
+    """This worker's engine for `exchange=activations`.
 
     Args:
         workload: What to train.
         plan: Who trains what.
         queue_depth: Messages that a sender may be ahead of its receiver.
     """
+    borders = Borders(workload, plan.layers(workload.ranks.rank), depth=queue_depth)
     mine = plan.placement[workload.ranks.rank]
-    layers = range(plan.blocks[mine.start].start, plan.blocks[mine.stop - 1].stop)
-    with workload.autocast():
-        outputs = activations(workload.network, workload.facts.input_shape)
-    neighbours = _neighbours(workload, outputs, layers, queue_depth)
-    links, entry = _links(workload, len(mine), neighbours)
-    built = [
-        workload.config.objective.block(_parts(workload, plan, index, outputs, own))
-        for index, own in zip(mine, links, strict=True)
+    entry = None if workload.ranks.previous is not None else Queue()
+    receiver, sender = borders.downstream(ACTIVATIONS)
+    gradient_receiver, gradient_sender = None, None
+    if workload.config.objective.sends_gradients:
+        gradient_receiver, gradient_sender = borders.upstream()
+    down = [Queue() for _ in mine[1:]]
+    up = [Queue() if workload.config.objective.sends_gradients else None for _ in mine[1:]]
+    ends: list[list[Any]] = [
+        [entry or receiver, *down],
+        [*down, sender],
+        [*up, gradient_receiver],
+        [gradient_sender, *up],
     ]
-    chain = _chain(workload, built, outputs, layers)
+    blocks = [
+        workload.config.objective.block(_parts(workload, plan, index, borders.outputs, Links(*links)))
+        for index, links in zip(mine, zip(*ends, strict=True), strict=True)
+    ]
     return StreamEngine(
-        workload, built, layers, entry=entry, neighbours=neighbours, chain=chain, notes=plan.notes()
+        workload,
+        blocks,
+        borders.layers,
+        entry=entry,
+        receiver=receiver,
+        sender=sender,
+        gradient_receiver=gradient_receiver,
+        gradient_sender=gradient_sender,
+        chain=_chain(workload, blocks, borders),
+        notes=plan.notes(),
     )
 
 
-def _neighbours(workload: Workload, outputs: list[Tensor], layers: range, queue_depth: int) -> Neighbours:
-    ranks, device, stopwatch = workload.ranks, workload.device, workload.stopwatch
-    back = workload.config.objective.sends_gradients
-    found = Neighbours()
-    if ranks.previous is not None:
-        wire = _wire(workload, outputs[layers.start - 1])
-        found.receiver = Receiver(ranks.previous, wire, depth=queue_depth, device=device, stopwatch=stopwatch)
-        if back:
-            wire = replace(wire, tag=GRADIENTS)
-            found.gradient_sender = Sender(ranks.previous, wire, depth=queue_depth, stopwatch=stopwatch)
-    if ranks.next is not None:
-        wire = _wire(workload, outputs[layers.stop - 1])
-        found.sender = Sender(ranks.next, wire, depth=queue_depth, stopwatch=stopwatch)
-        if back:
-            wire = replace(wire, tag=GRADIENTS)
-            found.gradient_receiver = Receiver(
-                ranks.next, wire, depth=queue_depth, device=device, stopwatch=stopwatch
-            )
-    return found
+def build_weights(workload: Workload, plan: Plan) -> WeightsEngine:
+    """This worker's engine for `exchange=weights`.
+
+    Args:
+        workload: What to train.
+        plan: Who trains what.
+    """
+    borders = Borders(workload, plan.layers(workload.ranks.rank), depth=1)
+    receiver, sender = borders.downstream(ACTIVATIONS)
+    frozen = [deepcopy(layer).requires_grad_(False) for layer in workload.network.layers]
+    entries: dict[int, Queue] = {}
+    blocks = []
+    for index in plan.placement[workload.ranks.rank]:
+        layers = plan.blocks[index]
+        entries[layers.start] = Queue()
+        parts = _parts(workload, plan, index, borders.outputs, Links(entries[layers.start], None))
+        blocks.append(workload.config.objective.block(replace(parts, above=frozen[layers.stop :])))
+    return WeightsEngine(
+        workload,
+        blocks,
+        borders.layers,
+        entries=entries,
+        frozen=frozen,
+        placement=[plan.layers(worker) for worker in range(len(plan.placement))],
+        receiver=receiver,
+        sender=sender,
+        chain=_chain(workload, blocks, borders),
+        notes=plan.notes(),
+    )
 
 
-def _links(workload: Workload, num_blocks: int, neighbours: Neighbours) -> tuple[list[Links], Queue | None]:
-    """The links of each block of this worker, and where images go in on the first worker."""
-    back = workload.config.objective.sends_gradients
-    entry = Queue() if neighbours.receiver is None else None
-    down = [Queue() for _ in range(num_blocks - 1)]
-    up = [Queue() if back else None for _ in range(num_blocks - 1)]
-    sources: list[Source | None] = [entry or neighbours.receiver, *down]
-    sinks: list[Sink | None] = [*down, neighbours.sender]
-    gradient_sources: list[Source | None] = [*up, neighbours.gradient_receiver]
-    gradient_sinks: list[Sink | None] = [neighbours.gradient_sender, *up]
-    links = []
-    for source, *others in zip(sources, sinks, gradient_sources, gradient_sinks, strict=True):
-        assert source is not None
-        links.append(Links(source, *others))
-    return links, entry
+class Borders:
+    """Makes the links that cross the two borders of this worker's layers.
+
+    Args:
+        workload: What to train.
+        layers: The network's layers that this worker trains.
+        depth: Messages that a sender may be ahead of its receiver.
+
+    Attributes:
+        layers: As given.
+        outputs: What each of the network's layers puts out for two blank images.
+    """
+
+    def __init__(self, workload: Workload, layers: range, *, depth: int) -> None:
+        self.layers = layers
+        with workload.autocast():
+            self.outputs = activations(workload.network, workload.facts.input_shape)
+        self._workload = workload
+        self._depth = depth
+
+    def downstream(self, tag: int) -> tuple[Receiver | None, Sender | None]:
+        """From the worker before, and to the worker after; None where there is none."""
+        ranks = self._workload.ranks
+        return self._receiver(ranks.previous, tag), self._sender(ranks.next, tag)
+
+    def upstream(self) -> tuple[Receiver | None, Sender | None]:
+        """Gradients from the worker after, and to the worker before; None where there is none."""
+        ranks = self._workload.ranks
+        return self._receiver(ranks.next, GRADIENTS), self._sender(ranks.previous, GRADIENTS)
+
+    def _receiver(self, peer: int | None, tag: int) -> Receiver | None:
+        if peer is None:
+            return None
+        device, stopwatch = self._workload.device, self._workload.stopwatch
+        return Receiver(peer, self._wire(peer, tag), depth=self._depth, device=device, stopwatch=stopwatch)
+
+    def _sender(self, peer: int | None, tag: int) -> Sender | None:
+        if peer is None:
+            return None
+        return Sender(peer, self._wire(peer, tag), depth=self._depth, stopwatch=self._workload.stopwatch)
+
+    def _wire(self, peer: int, tag: int) -> Wire:
+        border = self.layers.start if peer == self._workload.ranks.previous else self.layers.stop
+        output = self.outputs[border - 1]
+        return Wire(
+            shape=tuple(output.shape[1:]),
+            dtype=torch.float32 if tag == PROBES else output.dtype,
+            channels_last=self._workload.config.architecture.channels_last,
+            staged=self._workload.ranks.staged,
+            tag=tag,
+        )
+
+
+def _chain(workload: Workload, blocks: list[Block], borders: Borders) -> Chain:
+    receiver, sender = borders.downstream(PROBES)
+    return Chain(workload, blocks, receiver=receiver, sender=sender)
 
 
 def _parts(workload: Workload, plan: Plan, index: int, outputs: list[Tensor], links: Links) -> Parts:
@@ -123,26 +198,4 @@ def _parts(workload: Workload, plan: Plan, index: int, outputs: list[Tensor], li
         optimizer=workload.config.optimizer,
         total_steps=workload.total_steps,
         autocast=workload.autocast,
-    )
-
-
-def _chain(workload: Workload, blocks: list[Block], outputs: list[Tensor], layers: range) -> Chain:
-    ranks, device, stopwatch = workload.ranks, workload.device, workload.stopwatch
-    receiver = sender = None
-    if ranks.previous is not None:
-        wire = replace(_wire(workload, outputs[layers.start - 1]), tag=PROBES, dtype=torch.float32)
-        receiver = Receiver(ranks.previous, wire, depth=1, device=device, stopwatch=stopwatch)
-    if ranks.next is not None:
-        wire = replace(_wire(workload, outputs[layers.stop - 1]), tag=PROBES, dtype=torch.float32)
-        sender = Sender(ranks.next, wire, depth=1, stopwatch=stopwatch)
-    return Chain(workload, blocks, receiver=receiver, sender=sender)
-
-
-def _wire(workload: Workload, output: Tensor) -> Wire:
-    return Wire(
-        shape=tuple(output.shape[1:]),
-        dtype=output.dtype,
-        channels_last=workload.config.architecture.channels_last,
-        staged=workload.ranks.staged,
-        tag=ACTIVATIONS,
     )

@@ -1,10 +1,10 @@
-"""The objective `delayed`: the network's true loss, by gradients that come back a fixed number of steps late."""
+"""The objective `delayed`: the network's true loss, by gradients that come back some steps late."""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -110,7 +110,7 @@ class DelayedBlock(Block):
         return outputs
 
     def _leaves(self) -> list[Tensor]:
-        """The weights as they are now, as leaves of the graphs to come, with version counters of their own."""
+        """The weights as they are now, leaves of the graphs to come, with own version counters."""
         return [parameter.data.requires_grad_() for parameter in self._parameters]
 
     def _leave_memory(self) -> None:
@@ -135,6 +135,8 @@ class Delayed(Objective):
         recompute: Run the forward again with the current weights instead of keeping old ones (saves memory).
     """
 
+    exchanges: ClassVar[tuple[str, ...]] = ("activations",)
+
     link_delay: int
     shrink: float
     recompute: bool
@@ -148,7 +150,7 @@ class Delayed(Objective):
     def sends_gradients(self) -> bool:
         return True
 
-    def cost(self, seconds: LayerSeconds) -> BlockCost:
+    def cost(self, seconds: LayerSeconds, *, exchange: str) -> BlockCost:
         return costs.delayed(seconds, recompute=self.recompute)
 
     def block(self, parts: Parts) -> Block:

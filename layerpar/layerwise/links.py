@@ -137,7 +137,7 @@ class Receiver:
 
     def expect(self, messages: int, batch: int) -> None:
         """So many messages follow, each of a batch of so many samples."""
-        assert not self._posted and not self._expected, "messages still expected"
+        assert self._expected == len(self._posted) == 0, "messages still expected"
         self._expected, self._batch = messages, batch
         self._post()
 

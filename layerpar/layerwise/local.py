@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -12,7 +13,6 @@ from layerpar.layerwise.block import Block, Objective, Parts
 from layerpar.layerwise.costs import LayerSeconds
 from layerpar.layerwise.partition import BlockCost
 from layerpar.layerwise.similarity import projection, similarity_loss
-
 
 HEADS = ("linear", "mlp", "conv")
 
@@ -71,6 +71,8 @@ class Local(Objective):
             against cross-entropy in the loss of every block but the last; 0 for none, 0.99 in that paper.
     """
 
+    exchanges: ClassVar[tuple[str, ...]] = ("activations", "weights")
+
     head: str
     similarity: float
 
@@ -83,8 +85,8 @@ class Local(Objective):
     def head_kind(self) -> str | None:
         return self.head
 
-    def cost(self, seconds: LayerSeconds) -> BlockCost:
-        return costs.local(seconds)
+    def cost(self, seconds: LayerSeconds, *, exchange: str) -> BlockCost:
+        return costs.local(seconds) if exchange == "activations" else costs.local_weights(seconds)
 
     def block(self, parts: Parts) -> Block:
         return LocalBlock(parts, head=self.head, similarity=self.similarity)

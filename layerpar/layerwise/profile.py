@@ -29,7 +29,7 @@ class Profile:
         backward_input: Backward to the layer's input.
         backward_weights: Backward to the layer's weights.
         update: Optimizer step.
-        head: Forward, backward and update of the head that a block ending here would need; 0 for the last layer.
+        head: Everything for the head that a block ending here would need; 0 for the last layer.
     """
 
     forward: list[float]
@@ -95,7 +95,9 @@ def _time_module(workload: Workload, module: nn.Module, inputs: Tensor) -> tuple
         outputs = module(inputs)
     upstream = torch.rand_like(outputs)
     with _timed(clock, "backward_weights", workload.device):
-        gradients = torch.autograd.grad(outputs, parameters, upstream, retain_graph=True) if parameters else ()
+        gradients = (
+            torch.autograd.grad(outputs, parameters, upstream, retain_graph=True) if parameters else ()
+        )
     with _timed(clock, "both", workload.device):
         torch.autograd.grad(outputs, [inputs, *parameters], upstream)
     clock["backward_input"] = max(0.0, clock.pop("both") - clock["backward_weights"])

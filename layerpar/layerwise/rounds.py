@@ -40,10 +40,19 @@ class Rounds:
             What the rule tells of itself after a round, to log.
         """
         self._steps += 1
-        if self._steps % self._every:
-            return {}
+        return self.close() if self.at_border else {}
+
+    @property
+    def at_border(self) -> bool:
+        """Whether the last step was the last of a round."""
+        return self._steps % self._every == 0
+
+    def close(self) -> dict[str, Tensor]:
+        """Aggregate now; the next step begins a round. Collective. Returns scalars to log."""
+        self._steps = 0
         proposed = self._live()
-        combined = self._rule.combine(proposed if self._common is None else self._common, proposed, self._group)
+        common = proposed if self._common is None else self._common
+        combined = self._rule.combine(common, proposed, self._group)
         if combined is not proposed:
             for block, weights in zip(self._blocks, combined, strict=True):
                 block.set_weights(weights)

@@ -1,4 +1,4 @@
-"""The contract between a way of training (a mode) and the training loop, which is the same for all of them."""
+"""The contract between a way of training (a mode) and the training loop, which is the same for all."""
 
 from __future__ import annotations
 
@@ -45,6 +45,10 @@ class Workload:
         """The precision in which forwards run."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
+    def compiled(self, forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """`forward`, for training batches, compiled where the run asks for it (at its first call)."""
+        return torch.compile(forward, dynamic=False) if self.config.compile else forward
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -69,7 +73,7 @@ class Place:
 
 
 class Engine(Protocol):
-    """One worker's part of a mode. Every method is called equally often on every rank (all are collective)."""
+    """One worker's part of a mode. All methods are collective: every rank calls them equally often."""
 
     owner: bool
     """This rank holds loss and logits of the whole network, and writes the records. True on exactly one."""
@@ -99,7 +103,7 @@ class Engine(Protocol):
         ...
 
     def predict(self, batch: Batch) -> Tensor | None:
-        """Logits (batch, classes) of the composed network in evaluation mode, on the owner; None elsewhere."""
+        """Logits (batch, classes) of the composed network in evaluation mode; None but on the owner."""
         ...
 
     def full_state(self) -> dict[str, Tensor] | None:
@@ -125,6 +129,9 @@ class Mode:
 
     aggregates: ClassVar[bool] = False
     """Whether this mode combines weights by the run's aggregation."""
+
+    compiles: ClassVar[bool] = False
+    """Whether this mode can run with `compile`."""
 
     name: str
 

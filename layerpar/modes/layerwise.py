@@ -1,4 +1,4 @@
-"""Layerwise-parallel training: one optimisation problem per block, solved at the same time on several workers."""
+"""Layerwise-parallel training: one optimisation problem per block, all solved at the same time."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from layerpar.architectures.base import Network
 from layerpar.datasets.base import Facts
 from layerpar.errors import require, require_at_least, require_choice
 from layerpar.layerwise import partition
-from layerpar.layerwise.build import Plan, build_stream
+from layerpar.layerwise.build import Plan, build_stream, build_weights
 from layerpar.layerwise.profile import measure
 from layerpar.modes.base import Engine, Mode, Workload
 
 if TYPE_CHECKING:
     from layerpar.config import RunConfig
+
+
+WHY_NOT = {
+    "frozen": "every block needs all other layers",
+    "delayed": "its gradients come from the next block in every step",
+}
 
 
 @dataclass(kw_only=True)
@@ -28,7 +34,8 @@ class Layerwise(Mode):
         blocks: K: `workers` (as many as there are), `layers` (one per layer) or a number.
         partition: Where to cut: `balanced` (by measured time), `equal` (by count) or the first layer of
             each block but the first, such as [4].
-        exchange: What crosses between workers: `activations`, streamed every step.
+        exchange: What crosses between workers: `activations`, streamed every step, or `weights`, once a
+            round of `aggregation.every` steps.
         queue_depth: Messages that a sender may be ahead of its receiver.
     """
 
@@ -44,26 +51,32 @@ class Layerwise(Mode):
             given = self.blocks
             require(
                 isinstance(given, int) and given >= 1,
-                f"mode.blocks={given} is neither workers, layers nor a positive number; try mode.blocks=workers",
+                f"mode.blocks={given} is neither workers, layers nor a number; try mode.blocks=workers",
             )
         if not isinstance(self.partition, list):
             require_choice("mode.partition", self.partition, ("balanced", "equal"))
-        require_choice("mode.exchange", self.exchange, ("activations",))
+        require_choice("mode.exchange", self.exchange, ("activations", "weights"))
         require_at_least("mode.queue_depth", self.queue_depth, 1)
 
     def check(self, config: RunConfig, facts: Facts, build: Callable[[], Network]) -> None:
+        allowed = config.objective.exchanges
+        require(
+            self.exchange in allowed,
+            f"objective={config.objective.name} cannot exchange {self.exchange}: "
+            f"{WHY_NOT[config.objective.name]}; try mode.exchange={allowed[0]}",
+        )
         num_layers = len(build().layers)
         workers = config.workers
         require(
             workers <= num_layers,
-            f"layerwise: workers={workers} is more than the {num_layers} layers of {config.architecture.name}; "
-            f"try workers={num_layers}",
+            f"layerwise: workers={workers} is more than the {num_layers} layers of "
+            f"{config.architecture.name}; try workers={num_layers}",
         )
         num_blocks = self.num_blocks(workers, num_layers)
         require(
             workers <= num_blocks <= num_layers,
-            f"layerwise: mode.blocks={self.blocks} is not between workers={workers} and the {num_layers} layers; "
-            f"try mode.blocks=workers",
+            f"layerwise: mode.blocks={self.blocks} is not between workers={workers} and the {num_layers} "
+            f"layers; try mode.blocks=workers",
         )
         if isinstance(self.partition, list):
             partition.check_cuts(self.partition, num_layers, num_blocks)
@@ -76,13 +89,15 @@ class Layerwise(Mode):
 
     def engine(self, workload: Workload) -> Engine:
         plan = shared(self._plan(workload) if workload.ranks.rank == 0 else None)
+        if self.exchange == "weights":
+            return build_weights(workload, plan)
         return build_stream(workload, plan, queue_depth=self.queue_depth)
 
     def _plan(self, workload: Workload) -> Plan:
         num_layers = len(workload.network.layers)
         num_blocks = self.num_blocks(workload.ranks.world_size, num_layers)
         objective = workload.config.objective
-        cost = objective.cost(measure(workload, head=objective.head_kind))
+        cost = objective.cost(measure(workload, head=objective.head_kind), exchange=self.exchange)
         if isinstance(self.partition, list):
             cuts = self.partition
         elif self.partition == "equal":

@@ -69,7 +69,15 @@ def summary(work: str, *overrides: str) -> dict:
 
 def bare(script: str, work: str, *, workers: int) -> float:
     """Training seconds of a script of a few dozen lines that does the same work with PyTorch alone."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(workers), "--master-port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        str(workers),
+        "--master-port",
+        "0",
+    ]
     ended = subprocess.run(
         [*command, str(HERE / script), work], capture_output=True, text=True, check=False, env=None
     )
@@ -130,8 +138,13 @@ def modes(rounds: int) -> None:
 
 def start(rounds: int) -> None:
     """Seconds until the first step, and CPU seconds of help."""
-    seconds = [summary("mlp", "mode=layerwise", "workers=2", "dataset.num_train=512")["start_seconds"] for _ in range(rounds)]
-    print(f"command to first step, 2 workers: median {median(seconds):.2f} s  ({min(seconds):.2f} – {max(seconds):.2f})")
+    seconds = [
+        summary("mlp", "mode=layerwise", "workers=2", "dataset.num_train=512")["start_seconds"]
+        for _ in range(rounds)
+    ]
+    print(
+        f"command to first step, 2 workers: median {median(seconds):.2f} s  ({min(seconds):.2f} – {max(seconds):.2f})"
+    )
     times = []
     for _ in range(rounds):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -143,7 +156,9 @@ def start(rounds: int) -> None:
 
 def main() -> None:
     """Entry point of `scripts/benchmark`."""
-    parser = argparse.ArgumentParser(prog="scripts/benchmark", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="scripts/benchmark", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     measures = {"overhead": overhead, "modes": modes, "start": start}
     parser.add_argument("measure", choices=measures)
     parser.add_argument("--rounds", type=int, default=5)

@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from layerpar.datasets.base import Request
 
 STEPS = 5
-OBJECTIVES = ("objective=local", "objective=delayed", "objective=delayed objective.recompute=true")
+OBJECTIVES = (
+    "objective=local",
+    "objective=local mode.exchange=weights",
+    "objective=delayed",
+    "objective=delayed objective.recompute=true",
+    "objective=frozen mode.exchange=weights",
+)
 
 
 def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

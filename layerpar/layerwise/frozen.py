@@ -1,0 +1,52 @@
+"""The objective `frozen`: the network's true loss over one block's weights, all other blocks held still."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from layerpar.layerwise import costs
+from layerpar.layerwise.block import Block, Objective, Parts
+from layerpar.layerwise.costs import LayerSeconds
+from layerpar.layerwise.partition import BlockCost
+
+
+class FrozenBlock(Block):
+    """Minimises the network's loss, through the layers above as they were at the start of the round."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        self._above = nn.Sequential(*parts.above)
+
+    def forward(self, labels: Tensor) -> dict[str, Tensor]:
+        with self._autocast():
+            logits = self._above(self.layers(self.links.source.get()))
+            loss = nn.functional.cross_entropy(logits, labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._updater.step()
+        return self.classifier_scalars(loss, logits, labels)
+
+    def backward(self) -> dict[str, Tensor]:
+        return {}
+
+    def finish(self) -> None:
+        pass
+
+
+@dataclass(kw_only=True)
+class Frozen(Objective):
+    """Block Jacobi, or additive Schwarz in weight space: the parallel layer-wise algorithm taken literally
+    (Sharun & Zykina, PCT 2025). Needs `exchange=weights`; a round is `aggregation.every` steps.
+
+    Running statistics of the frozen layers are not touched: they normalise by the batch, as in training.
+    """
+
+    exchanges: ClassVar[tuple[str, ...]] = ("weights",)
+
+    def cost(self, seconds: LayerSeconds, *, exchange: str) -> BlockCost:
+        return costs.frozen(seconds)
+
+    def block(self, parts: Parts) -> Block:
+        return FrozenBlock(parts)
