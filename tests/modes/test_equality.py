@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from itertools import pairwise
+
 import pytest
 import torch
 from tiny import largest_difference, tiny, weights_after
 from torch import Tensor, nn
 
+from layerpar.config import RunConfig
 from layerpar.datasets.base import Request
 
 STEPS = 5
@@ -66,30 +70,113 @@ def test_blocks_do_not_depend_on_where_they_are_placed(objective: str, aggregati
     assert not equal(one, weights_after(tiny("mode=layerwise", "mode.partition=[2]", "workers=1"), STEPS))
 
 
+class Written:
+    """The pieces of a layerwise run, for writing its definition out in plain PyTorch."""
+
+    def __init__(self, config: RunConfig, cuts: list[int]) -> None:
+        facts = config.dataset.facts()
+        self.network = config.architecture.create(facts.input_shape, facts.num_classes, seed=config.seed)
+        borders = [0, *cuts, len(self.network.layers)]
+        self.spans = list(pairwise(borders))
+        self.blocks = [nn.Sequential(*self.network.layers[first:last]) for first, last in self.spans]
+        request = Request(seed=0, batch_size=16, shard=slice(0, 16), images=True, device=torch.device("cpu"))
+        batches = config.dataset.loader(request).train(0)
+        self.batches = [next(batches) for _ in range(STEPS)]
+
+    def state(self) -> dict[str, Tensor]:
+        return nn.Sequential(*self.network.layers).state_dict()
+
+
 @pytest.mark.parametrize("cuts", [[2], [1, 3]])
 def test_local_is_what_its_definition_says(cuts: list[int]) -> None:
-    """A few lines of plain PyTorch: each block has a head, its own optimizer, and a detached input."""
-    config = tiny("mode=layerwise", "workers=1", f"mode.partition={cuts}", "mode.blocks=workers")
-    facts = config.dataset.facts()
-    network = config.architecture.create(facts.input_shape, facts.num_classes, seed=config.seed)
-    borders = [0, *cuts, len(network.layers)]
-    blocks, heads, optimizers = [], [], []
-    for first, last in zip(borders[:-1], borders[1:], strict=True):
-        block = nn.Sequential(*network.layers[first:last])
+    """Each block has a head, its own optimizer, and a detached input."""
+    config = tiny("mode=layerwise", "workers=1", f"mode.partition={cuts}")
+    written = Written(config, cuts)
+    heads, updaters = [], []
+    for block, (_, last) in zip(written.blocks, written.spans, strict=True):
         torch.manual_seed((config.seed << 32) + (1 << 31) + last - 1)
-        head = nn.Linear(12, 10) if last < len(network.layers) else nn.Identity()
-        blocks.append(block)
-        heads.append(head)
-        optimizers.append(config.optimizer.updater([*block.parameters(), *head.parameters()], 6))
-    request = Request(seed=0, batch_size=16, shard=slice(0, 16), images=True, device=torch.device("cpu"))
-    batches = config.dataset.loader(request).train(0)
-    for _ in range(STEPS):
-        batch = next(batches)
+        heads.append(nn.Linear(12, 10) if block is not written.blocks[-1] else nn.Identity())
+        updaters.append(config.optimizer.updater([*block.parameters(), *heads[-1].parameters()], 6))
+    for batch in written.batches:
         activation = batch.images
-        for block, head, optimizer in zip(blocks, heads, optimizers, strict=True):
+        for block, head, updater in zip(written.blocks, heads, updaters, strict=True):
             output = block(activation.detach())
             nn.functional.cross_entropy(head(output), batch.labels).backward()
-            optimizer.step()
+            updater.step()
             activation = output
-    expected = nn.Sequential(*network.layers).state_dict()
-    assert equal(expected, weights_after(config, STEPS))
+    assert equal(written.state(), weights_after(config, STEPS))
+
+
+@pytest.mark.parametrize("cuts", [[2], [1, 3]])
+@pytest.mark.parametrize("link_delay", [1, 2])
+def test_delayed_is_what_its_definition_says(cuts: list[int], link_delay: int) -> None:
+    """Block k at its step i: forward of batch i, then an update by the gradient of batch i - d, taken at the
+    weights of that batch's forward and shrunk at each border. Written with a deep copy per batch."""
+    shrink = 0.5
+    objective = ["objective=delayed", f"objective.link_delay={link_delay}", f"objective.shrink={shrink}"]
+    config = tiny("mode=layerwise", "workers=1", f"mode.partition={cuts}", *objective)
+    written = Written(config, cuts)
+    last = len(cuts)
+    delays = [link_delay * (last - k) for k in range(last + 1)]
+    updaters = [config.optimizer.updater(block.parameters(), 6) for block in written.blocks]
+    kept: dict[tuple[int, int], tuple[nn.Module, Tensor, Tensor]] = {}
+    gradients: dict[tuple[int, int], Tensor] = {}
+
+    def learn(k: int, batch: int) -> None:
+        copy, inputs, outputs = kept.pop((k, batch))
+        if k == last:
+            nn.functional.cross_entropy(outputs, written.batches[batch].labels).backward()
+        else:
+            outputs.backward(gradients.pop((k, batch)))
+        if k > 0:
+            gradients[k - 1, batch] = inputs.grad * shrink
+        for live, stale in zip(written.blocks[k].parameters(), copy.parameters(), strict=True):
+            live.grad = stale.grad
+        updaters[k].step()
+
+    for step in range(STEPS + max(delays)):
+        activation = written.batches[step].images if step < STEPS else None
+        for k in range(last + 1):
+            if activation is not None:
+                copy = deepcopy(written.blocks[k])
+                inputs = activation.detach().requires_grad_(k > 0)
+                activation = copy(inputs)
+                kept[k, step] = (copy, inputs, activation)
+        for k in reversed(range(last + 1)):
+            if 0 <= step - delays[k] < STEPS:
+                learn(k, step - delays[k])
+    assert largest_difference(written.state(), weights_after(config, STEPS)) < 1e-6
+
+
+@pytest.mark.parametrize("cuts", [[2], [1, 3]])
+def test_frozen_is_what_its_definition_says(cuts: list[int]) -> None:
+    """For a round of H steps each block is trained alone in a copy of the common network."""
+    rounds = 2
+    config = tiny(
+        "mode=layerwise",
+        "workers=1",
+        f"mode.partition={cuts}",
+        "mode.exchange=weights",
+        "objective=frozen",
+        f"aggregation.every={rounds}",
+    )
+    written = Written(config, cuts)
+    proposals = [deepcopy(written.network.layers) for _ in written.blocks]
+    updaters = []
+    for copy, (first, last) in zip(proposals, written.spans, strict=True):
+        trained = [parameter for layer in copy[first:last] for parameter in layer.parameters()]
+        updaters.append(config.optimizer.updater(trained, 6))
+    for step, batch in enumerate(written.batches):
+        for copy, updater in zip(proposals, updaters, strict=True):
+            nn.functional.cross_entropy(nn.Sequential(*copy)(batch.images), batch.labels).backward()
+            updater.step()
+            for layer in copy:
+                layer.zero_grad()
+        if (step + 1) % rounds == 0 or step + 1 == STEPS:
+            for copy, (first, last) in zip(proposals, written.spans, strict=True):
+                for index in range(first, last):
+                    written.network.layers[index].load_state_dict(copy[index].state_dict())
+            for copy in proposals:
+                for own, common in zip(copy, written.network.layers, strict=True):
+                    own.load_state_dict(common.state_dict())
+    assert largest_difference(written.state(), weights_after(config, STEPS)) < 1e-6
