@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,10 +43,8 @@ def train(arguments: list[str], *, started: float) -> int:
         elif outcome.status == "done":
             show_run(outcome.directory.root, console)
 
-    try:
+    with _finishing(sweep, console):
         _compose_and_call("train", arguments, task)
-    finally:
-        _finish(sweep, console)
     if not sweep:
         _raise_or_say(console, outcomes)
     return max((EXIT_CODES[outcome.status] for outcome in outcomes), default=0)
@@ -64,10 +63,8 @@ def compare(arguments: list[str], *, started: float) -> int:
             outcomes.append(outcome)
             _say(console, outcome, label=name)
 
-    try:
+    with _finishing(root, console):
         _compose_and_call("compare", arguments, task)
-    finally:
-        _finish(root, console)
     return max((EXIT_CODES[outcome.status] for outcome in outcomes), default=0)
 
 
@@ -132,13 +129,24 @@ def _raise_or_say(console: Console, outcomes: list[Outcome]) -> None:
             console.print(f"run directory: {outcome.directory.root}", soft_wrap=True)
 
 
-def _finish(directories: list[Path], console: Console) -> None:
+@contextmanager
+def _finishing(directories: list[Path], console: Console) -> Iterator[None]:
     """Write table and figures of what was completed, also when the rest was interrupted."""
-    for directory in directories:
-        if directory.is_dir():
-            from layerpar.results.show import show_sweep
+    from layerpar.launch import Interrupted
 
-            show_sweep(directory, console)
+    try:
+        yield
+    except Interrupted:
+        _show(directories, console)
+        raise
+    _show(directories, console)
+
+
+def _show(directories: list[Path], console: Console) -> None:
+    for directory in directories:
+        from layerpar.results.show import show_sweep
+
+        show_sweep(directory, console)
 
 
 def _compose_and_call(config_name: str, arguments: list[str], task: Callable[[DictConfig], None]) -> None:

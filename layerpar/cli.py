@@ -95,9 +95,10 @@ def _report(arguments: list[str]) -> int:
         "--baseline", default="serial", help="mode that speed-up is measured against (serial)"
     )
     given = parser.parse_args(arguments)
-    from layerpar.results.show import report
+    from layerpar.results.report import report
 
-    return report(_existing(given.directories), form=given.format, baseline=given.baseline)
+    report(given.directories, format=given.format, baseline=given.baseline)
+    return 0
 
 
 def _plot(arguments: list[str]) -> int:
@@ -105,10 +106,16 @@ def _plot(arguments: list[str]) -> int:
     parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="run or sweep directory")
     parser.add_argument("--output", type=Path, help="folder for the figures (default: DIR/figures)")
     given = parser.parse_args(arguments)
-    from layerpar.results.show import plot
+    from layerpar.results.plots.draw import plot
 
-    directories = _existing(given.directories)
-    return plot(directories, output=given.output or directories[0] / "figures")
+    drawn = plot(given.directories, given.output or given.directories[0] / "figures")
+    for path in drawn.written:
+        print(path)
+    for figure, reason in drawn.left_out.items():
+        print(f"left out {figure}: {reason}", file=sys.stderr)
+    for problem in drawn.problems:
+        print(f"skipped {problem}", file=sys.stderr)
+    return 0
 
 
 def _doctor(arguments: list[str]) -> int:
@@ -118,13 +125,6 @@ def _doctor(arguments: list[str]) -> int:
     from layerpar.doctor import examine
 
     return examine()
-
-
-def _existing(directories: list[Path]) -> list[Path]:
-    for directory in directories:
-        if not directory.is_dir():
-            raise UserError(f"{directory} is not a directory; give a run or sweep directory under outputs/")
-    return directories
 
 
 COMMANDS = {"report": _report, "plot": _plot, "doctor": _doctor}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -139,14 +139,15 @@ class Objective(ABC):
         name: The choice, as tables show it.
     """
 
-    exchanges: ClassVar[tuple[str, ...]]
-    """What may cross between workers under this objective."""
-
     name: str
 
     @property
     def head_kind(self) -> str | None:
         """The kind of auxiliary head that every block but the last has; None for none."""
+        return None
+
+    def cannot(self, exchange: str) -> str | None:
+        """Why this objective cannot do with an exchange; None if it can."""
         return None
 
     @property

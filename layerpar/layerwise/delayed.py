@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -135,8 +135,6 @@ class Delayed(Objective):
         recompute: Run the forward again with the current weights instead of keeping old ones (saves memory).
     """
 
-    exchanges: ClassVar[tuple[str, ...]] = ("activations",)
-
     link_delay: int
     shrink: float
     recompute: bool
@@ -145,6 +143,9 @@ class Delayed(Objective):
         require_at_least("objective.link_delay", self.link_delay, 0)
         shrink = self.shrink
         require(0 < shrink <= 1, f"objective.shrink={shrink} is not in (0, 1]; try objective.shrink=0.7")
+
+    def cannot(self, exchange: str) -> str | None:
+        return "a gradient comes back in every step" if exchange == "weights" else None
 
     @property
     def sends_gradients(self) -> bool:

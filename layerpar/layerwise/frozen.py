@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -43,7 +42,8 @@ class Frozen(Objective):
     Running statistics of the frozen layers are not touched: they normalise by the batch, as in training.
     """
 
-    exchanges: ClassVar[tuple[str, ...]] = ("weights",)
+    def cannot(self, exchange: str) -> str | None:
+        return "every block needs all the other layers" if exchange == "activations" else None
 
     def cost(self, seconds: LayerSeconds, *, exchange: str) -> BlockCost:
         return costs.frozen(seconds)

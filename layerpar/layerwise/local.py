@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -70,8 +69,6 @@ class Local(Objective):
         similarity: β in [0, 1): weight of similarity matching (Nøkland & Eidnes 2019, arXiv 1901.06656)
             against cross-entropy in the loss of every block but the last; 0 for none, 0.99 in that paper.
     """
-
-    exchanges: ClassVar[tuple[str, ...]] = ("activations", "weights")
 
     head: str
     similarity: float

@@ -20,12 +20,6 @@ if TYPE_CHECKING:
     from layerpar.config import RunConfig
 
 
-WHY_NOT = {
-    "frozen": "every block needs all other layers",
-    "delayed": "its gradients come from the next block in every step",
-}
-
-
 @dataclass(kw_only=True)
 class Layerwise(Mode):
     """K blocks on W workers.
@@ -59,11 +53,12 @@ class Layerwise(Mode):
         require_at_least("mode.queue_depth", self.queue_depth, 1)
 
     def check(self, config: RunConfig, facts: Facts, build: Callable[[], Network]) -> None:
-        allowed = config.objective.exchanges
+        reason = config.objective.cannot(self.exchange)
+        other = "weights" if self.exchange == "activations" else "activations"
         require(
-            self.exchange in allowed,
-            f"objective={config.objective.name} cannot exchange {self.exchange}: "
-            f"{WHY_NOT[config.objective.name]}; try mode.exchange={allowed[0]}",
+            reason is None,
+            f"objective={config.objective.name} cannot exchange {self.exchange}: {reason}; "
+            f"try mode.exchange={other}",
         )
         num_layers = len(build().layers)
         workers = config.workers

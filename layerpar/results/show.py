@@ -9,6 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from layerpar.paths import RunDirectory
+from layerpar.results import formats
+from layerpar.results.load import load
+from layerpar.results.plots.draw import draw
+from layerpar.results.report import render
+from layerpar.results.tables import comparison_tables
 
 MEBIBYTE = 2**20
 
@@ -42,3 +47,24 @@ def show_run(root: Path, console: Console) -> None:
     if summary["contended"]:
         console.print("contended: more threads than cores, or a shared GPU; do not quote these seconds")
     console.print(f"run directory: {root}", soft_wrap=True, highlight=False)
+
+
+def show_sweep(directory: Path, console: Console) -> None:
+    """The table of a sweep or a comparison, and beside its runs: results.csv, results.md, figures/.
+
+    Runs that did not end well are rows too; an empty sweep prints nothing.
+    """
+    results = load([directory])
+    formats.show(comparison_tables(results.runs), console)
+    for name, form in (("results.csv", "csv"), ("results.md", "markdown")):
+        (directory / name).write_text(render(results, format=form))
+    for problem in results.problems:
+        console.print(f"skipped {problem}", soft_wrap=True)
+    folder = directory / "figures"
+    folder.mkdir(exist_ok=True)
+    written, _ = draw(results, folder)
+    pictures = [path for path in written if path.suffix == ".png"]
+    first = next((path for path in pictures if path.stem == "comparison"), *pictures[:1])
+    others = f" and {len(pictures) - 1} more beside it" if len(pictures) > 1 else ""
+    console.print(f"figure: {first}{others}", soft_wrap=True, highlight=False)
+    console.print(f"results: {directory}", soft_wrap=True, highlight=False)
