@@ -12,7 +12,8 @@ import pandas as pd
 
 from layerpar.errors import UserError
 from layerpar.paths import RunDirectory
-from layerpar.results.read import UnreadableError, read_evaluations, read_run
+from layerpar.results.files import UnreadableError
+from layerpar.results.read import read_evaluations, read_run
 
 
 @dataclass(frozen=True)

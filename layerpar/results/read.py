@@ -9,21 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from layerpar.paths import RunDirectory
+from layerpar.results.files import NUMBERS, UnreadableError, check_summary, read_json, read_text
 from layerpar.results.settings import effective, flatten, mode_label
-
-NUMBERS = (
-    "num_parameters",
-    "train_seconds",
-    "samples_per_second",
-    "test_accuracy",
-    "best_test_accuracy",
-    "test_loss",
-    "target_accuracy",
-    "time_to_target_seconds",
-    "steps",
-    "start_seconds",
-)
-"""The numbers of `summary.json` that a run without an end has not."""
 
 IDENTITY = (
     "mode",
@@ -42,13 +29,6 @@ IDENTITY = (
 )
 """The keys of `summary.json` that say what the run was."""
 
-NEEDED = ("num_parameters", "train_seconds", "test_accuracy", "steps")
-RANK_NUMBERS = ("rank", "busy_seconds", "wait_seconds", "sent_bytes", "peak_memory_bytes")
-
-
-class UnreadableError(Exception):
-    """A run directory that is corrupt or half-written: one line that names the file."""
-
 
 def read_run(root: Path) -> dict[str, Any]:
     """One run as a row: the keys of `summary.json` and what follows from it and the other files.
@@ -60,24 +40,24 @@ def read_run(root: Path) -> dict[str, Any]:
         UnreadableError: a file is corrupt or missing.
     """
     files = RunDirectory(root)
-    status = _read_json(files.status)
+    status = read_json(files.status)
     state = status.get("status")
     if not isinstance(state, str):
         raise UnreadableError(f"{files.status.name} holds no status")
     if state == "refused" and not files.run_yaml.exists():
         raise UnreadableError(f"refused before it started ({status.get('message')})")
     try:
-        flat = flatten(_read_text(files.run_yaml))
+        flat = flatten(read_text(files.run_yaml))
         composed = _composed(flat)
     except (ValueError, KeyError) as error:
         raise UnreadableError(f"{files.run_yaml.name} is corrupt ({error})") from error
     if files.summary.exists():
-        summary = _checked(_read_json(files.summary), files.summary.name, finished=state == "done")
+        summary = check_summary(read_json(files.summary), files.summary.name, finished=state == "done")
     elif state == "done":
         raise UnreadableError(f"{files.summary.name} is missing though the run is done")
     else:
         summary = {}
-    environment = _read_json(files.environment) if files.environment.exists() else {}
+    environment = read_json(files.environment) if files.environment.exists() else {}
     identity = composed | {
         key: summary[key] for key in IDENTITY if key in summary and summary[key] is not None
     }
@@ -124,7 +104,7 @@ def read_evaluations(root: Path, *, finished: bool) -> list[dict[str, Any]]:
     path = RunDirectory(root).metrics
     if not path.exists():
         return []
-    lines = _read_text(path).splitlines()
+    lines = read_text(path).splitlines()
     evaluations = []
     for number, line in enumerate(lines, start=1):
         if '"evaluate"' not in line:
@@ -135,25 +115,6 @@ def read_evaluations(root: Path, *, finished: bool) -> list[dict[str, Any]]:
             if number < len(lines) or finished:
                 raise UnreadableError(f"{path.name} line {number} is corrupt") from error
     return evaluations
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except FileNotFoundError as error:
-        raise UnreadableError(f"{path.name} is missing") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UnreadableError(f"{path.name} cannot be read ({error})") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(_read_text(path))
-    except ValueError as error:
-        raise UnreadableError(f"{path.name} is not whole JSON") from error
-    if not isinstance(content, dict):
-        raise UnreadableError(f"{path.name} is not a JSON object")
-    return content
 
 
 def _composed(flat: dict[str, Any]) -> dict[str, Any]:
@@ -171,22 +132,6 @@ def _composed(flat: dict[str, Any]) -> dict[str, Any]:
         "device": None,
         **{key: flat[key] for key in ("threads_per_worker", "seed", "epochs", "batch_size")},
     }
-
-
-def _checked(summary: dict[str, Any], name: str, *, finished: bool) -> dict[str, Any]:
-    ranks = summary.get("ranks") or []
-    values = [(key, summary.get(key)) for key in NUMBERS]
-    for rank in ranks if isinstance(ranks, list) else [ranks]:
-        if not isinstance(rank, dict):
-            raise UnreadableError(f"{name}: ranks is not a list of objects")
-        values += [(f"ranks.{key}", rank.get(key, "missing")) for key in RANK_NUMBERS]
-    for key, value in values:
-        if value is not None and not isinstance(value, int | float):
-            raise UnreadableError(f"{name}: {key} is {value!r}, not a number")
-    missing = [key for key in NEEDED if finished and summary.get(key) is None]
-    if missing:
-        raise UnreadableError(f"{name} has no {', '.join(missing)} though the run is done")
-    return summary
 
 
 def _time_to_target(summary: dict[str, Any], target: float | None, status: str) -> float:

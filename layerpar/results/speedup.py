@@ -62,78 +62,67 @@ def with_speed_up(runs: pd.DataFrame, *, baseline: str = "serial") -> pd.DataFra
     )
 
 
-def work(settings: dict[str, Any]) -> dict[str, Any]:
+def work(settings: dict[str, Any]) -> frozenset[tuple[str, Any]]:
     """The part of a run's settings that a speed-up compares under."""
-    return {
-        key: value
-        for key, value in settings.items()
-        if key in WORK_KEYS or key.startswith(("dataset.", "architecture."))
-    }
+    prefixes = ("dataset.", "architecture.")
+    return frozenset(
+        item for item in settings.items() if item[0] in WORK_KEYS or item[0].startswith(prefixes)
+    )
 
 
 class _Baseline:
     """The finished runs of the baseline, by the work they did."""
 
-    def __init__(self, runs: list[dict[str, Any]], baseline: str) -> None:
+    def __init__(self, runs: list[dict[Any, Any]], baseline: str) -> None:
         self._runs = runs
         self._name = baseline
-        self._works = [work(run["settings"]) for run in runs]
-        self._by_work: dict[frozenset[Any], list[dict[str, Any]]] = {}
-        for run, own in zip(runs, self._works, strict=True):
+        self._by_work: dict[frozenset[tuple[str, Any]], list[dict[str, Any]]] = {}
+        for run in runs:
             if self._is_baseline(run) and run["status"] == "done":
-                self._by_work.setdefault(frozenset(own.items()), []).append(run)
-        self._nearest: dict[frozenset[Any], str] = {}
+                self._by_work.setdefault(work(run["settings"]), []).append(run)
 
     def ratios(self) -> list[Ratio]:
-        return [self._ratio(run, own) for run, own in zip(self._runs, self._works, strict=True)]
+        return [self._ratio(run) for run in self._runs]
 
     def _is_baseline(self, run: dict[str, Any]) -> bool:
         return self._name in (run["mode"], run["label"])
 
-    def _ratio(self, run: dict[str, Any], own: dict[str, Any]) -> Ratio:
+    def _ratio(self, run: dict[str, Any]) -> Ratio:
         if run["status"] != "done":
             return Ratio(math.nan, f"the run is {run['status']}")
-        same_work = self._by_work.get(frozenset(own.items()), [])
-        units = self._units(run, same_work)
+        units = self._units(run)
         if not units:
-            return Ratio(math.nan, self._why_none(run, own, same_work))
+            return Ratio(math.nan, self._why_none(run))
         seconds = sum(unit["train_seconds"] for unit in units) / len(units)
-        return Ratio(
-            seconds / run["train_seconds"], is_unit=any(unit["path"] == run["path"] for unit in units)
-        )
+        is_unit = any(unit["path"] == run["path"] for unit in units)
+        return Ratio(seconds / run["train_seconds"], is_unit=is_unit)
 
-    def _units(self, run: dict[str, Any], same_work: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        if self._is_baseline(run):
-            ranks = {unit["path"]: (unit["workers"], unit["threads_per_worker"]) for unit in same_work}
-        else:
-            same_work = [
-                unit for unit in same_work if unit["threads_per_worker"] == run["threads_per_worker"]
-            ]
-            optimizer = _optimizer(run)
-            ranks = {
-                unit["path"]: (
-                    _optimizer(unit) != optimizer,
-                    unit["workers"] != run["workers"],
-                    unit["workers"],
-                )
-                for unit in same_work
-            }
-        best = min(ranks.values(), default=None)
-        return [unit for unit in same_work if ranks[unit["path"]] == best]
+    def _units(self, run: dict[str, Any]) -> list[dict[str, Any]]:
+        same_work = self._by_work.get(work(run["settings"]), [])
+        own, optimizer = self._is_baseline(run), _optimizer(run)
+        threads = run["threads_per_worker"]
+        matching = [unit for unit in same_work if own or unit["threads_per_worker"] == threads]
+        ranks = [
+            (
+                _optimizer(unit) != optimizer,
+                not own and unit["workers"] != run["workers"],
+                unit["workers"],
+                unit["threads_per_worker"],
+            )
+            for unit in matching
+        ]
+        return [unit for unit, rank in zip(matching, ranks, strict=True) if rank == min(ranks)]
 
-    def _why_none(self, run: dict[str, Any], own: dict[str, Any], same_work: list[dict[str, Any]]) -> str:
+    def _why_none(self, run: dict[str, Any]) -> str:
         if not self._by_work:
             return f"no finished {self._name} run"
-        if same_work:
+        own = work(run["settings"])
+        if own in self._by_work:
             threads = run["threads_per_worker"]
             return f"no {self._name} run with {threads} thread{'' if threads == 1 else 's'} per worker"
-        key = frozenset(own.items())
-        if key not in self._nearest:
-            differences = [
-                sorted({name for name, _ in key.symmetric_difference(other)}) for other in self._by_work
-            ]
-            self._nearest[key] = ", ".join(min(differences, key=len))
-        return f"the nearest {self._name} run differs in {self._nearest[key]}"
+        differences = ({key for key, _ in own ^ other} for other in self._by_work)
+        nearest = min(differences, key=lambda keys: (len(keys), sorted(keys)))
+        return f"the nearest {self._name} run differs in {', '.join(sorted(nearest))}"
 
 
 def _optimizer(run: dict[str, Any]) -> dict[str, Any]:

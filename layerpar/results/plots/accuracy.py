@@ -10,14 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from layerpar.results.cells import number
 from layerpar.results.lines import GROUP
 from layerpar.results.load import Results
-from layerpar.results.plots import style
+from layerpar.results.plots import palette, style
 from layerpar.results.plots.panels import finished, mean_over_seeds, need, panels, with_series
-from layerpar.results.tables import number
 
-HIDDEN = ("architecture.depth", "architecture.width", "mode.partition")
-TARGET = Line2D([], [], color=style.GREY, linewidth=1, linestyle="dashed", label="target")
+TARGET = Line2D([], [], color=palette.GREY, linewidth=1, linestyle="dashed", label="target")
 
 
 def against_time(results: Results) -> Figure:
@@ -33,12 +32,12 @@ def against_epoch(results: Results) -> Figure:
 
 
 def _curves(results: Results, x: str, *, title: str, words: str) -> Figure:
-    runs = with_series(finished(results.runs), ignore=HIDDEN)
+    runs = with_series(finished(results.runs))
     need(evaluations_per_run(results) > 1, "needs a run with two evaluations")
     chosen = list(panels(runs, GROUP))
     series = list(dict.fromkeys(runs["series"]))
-    looks = style.looks(series)
-    handles = [style.handle(name, looks[name]) for name in series]
+    looks = palette.looks(series)
+    handles = [palette.handle(name, looks[name]) for name in series]
     handles += [TARGET] if runs["target_accuracy"].notna().any() else []
     titles = [name for name, _ in chosen]
     figure, axes = style.grid(title, style.caption(runs), titles, ylabel="test accuracy (%)", handles=handles)
@@ -56,7 +55,7 @@ def evaluations_per_run(results: Results) -> int:
 
 
 def draw_curves(
-    ax: Axes, runs: pd.DataFrame, evaluations: pd.DataFrame, x: str, looks: dict[str, style.Look]
+    ax: Axes, runs: pd.DataFrame, evaluations: pd.DataFrame, x: str, looks: dict[str, palette.Look]
 ) -> None:
     """Mean test accuracy of every series, with a band of one deviation over seeds, and the target."""
     measured = evaluations[["path", "step", "epoch", "train_seconds", "test_accuracy"]]
@@ -79,7 +78,7 @@ def draw_curves(
                 curve[x], accuracy - band, accuracy + band, color=look.color, alpha=0.15, linewidth=0
             )
     for target in runs["target_accuracy"].dropna().unique():
-        ax.axhline(100 * target, color=style.GREY, linewidth=1, linestyle="dashed", zorder=1)
+        ax.axhline(100 * target, color=palette.GREY, linewidth=1, linestyle="dashed", zorder=1)
     ax.set_xlim(left=0)
 
 
@@ -89,9 +88,9 @@ def time_to_target(results: Results) -> Figure:
     runs = runs[runs["time_to_target_seconds"].notna()]
     need(len(runs) > 0, "needs runs with a target_accuracy")
     need(bool(runs["time_to_target_seconds"].map(math.isfinite).any()), "no run reached its target_accuracy")
-    runs = with_series(runs, ignore=HIDDEN)
+    runs = with_series(runs)
     chosen = list(panels(runs, [*GROUP, "target_accuracy"]))
-    looks = style.looks(dict.fromkeys(runs["series"]))
+    looks = palette.looks(dict.fromkeys(runs["series"]))
     bars = [members["series"].nunique() for _, members in chosen]
     figure, axes = style.rows("Time to target accuracy", style.caption(runs), bars, bar_height=0.27)
     for ax, (name, members) in zip(axes, chosen, strict=True):
@@ -101,7 +100,7 @@ def time_to_target(results: Results) -> Figure:
     return figure
 
 
-def _draw_times(ax: Axes, runs: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+def _draw_times(ax: Axes, runs: pd.DataFrame, looks: dict[str, palette.Look]) -> None:
     longest = runs["time_to_target_seconds"].where(runs["time_to_target_seconds"] < math.inf).max()
     longest = 1.0 if math.isnan(longest) else longest
     names = list(dict.fromkeys(runs["series"]))

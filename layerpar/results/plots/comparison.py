@@ -6,18 +6,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from layerpar.results.cells import number
 from layerpar.results.lines import GROUP
 from layerpar.results.load import Results
-from layerpar.results.plots import style
-from layerpar.results.plots.accuracy import HIDDEN, TARGET, draw_curves, evaluations_per_run
+from layerpar.results.plots import palette, style
+from layerpar.results.plots.accuracy import TARGET, draw_curves, evaluations_per_run
 from layerpar.results.plots.panels import finished, mean_over_seeds, need, panels, with_series
 from layerpar.results.speedup import with_speed_up
-from layerpar.results.tables import number
 
 
 def comparison(results: Results) -> Figure:
     """Left: train seconds, with the speed-up beside every bar. Right: test accuracy over train seconds."""
-    runs = with_speed_up(with_series(finished(results.runs), ignore=HIDDEN))
+    runs = with_speed_up(with_series(finished(results.runs)))
     groups = list(panels(runs, GROUP))
     need(
         len(groups) == 1,
@@ -26,9 +26,9 @@ def comparison(results: Results) -> Figure:
     names = list(dict.fromkeys(runs["series"]))
     need(len(names) > 1, "needs two ways of training")
     need(evaluations_per_run(results) > 1, "needs a run with two evaluations")
-    looks = style.looks(names)
+    looks = palette.looks(names)
     title, _ = groups[0]
-    handles = [style.handle(name, looks[name]) for name in names]
+    handles = [palette.handle(name, looks[name]) for name in names]
     handles += [TARGET] if runs["target_accuracy"].notna().any() else []
     height = max(3.6, 0.35 * len(names) + 1)
     figure = style.new_figure(
@@ -43,7 +43,7 @@ def comparison(results: Results) -> Figure:
     return figure
 
 
-def _draw_bars(ax: Axes, runs: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+def _draw_bars(ax: Axes, runs: pd.DataFrame, looks: dict[str, palette.Look]) -> None:
     bars = mean_over_seeds(runs, ["series"], ["train_seconds", "speed_up"]).sort_values("train_seconds")
     longest = bars["train_seconds"].max()
     for place, bar in enumerate(bars.to_dict("records")):
@@ -54,8 +54,7 @@ def _draw_bars(ax: Axes, runs: pd.DataFrame, looks: dict[str, style.Look]) -> No
         )
         text = f"{number(mean)} s" + ("" if pd.isna(bar["speed_up"]) else f"  {bar['speed_up']:.2f}x")
         ax.text(mean + deviation + 0.02 * longest, place, text, va="center", fontsize=8)
-    marks = ["  *" if contended else "" for contended in bars["contended"]]
-    style.name_bars(ax, [name + mark for name, mark in zip(bars["series"], marks, strict=True)])
+    style.name_bars(ax, bars["series"].tolist())
     ax.set_xlim(0, 1.35 * longest)
-    ax.set_xlabel("train seconds" + ("  (* contended)" if any(marks) else ""))
+    ax.set_xlabel("train seconds")
     ax.set_title("how long it takes, and speed-up over serial", loc="left")

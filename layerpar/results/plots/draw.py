@@ -81,8 +81,10 @@ def draw(results: Results, output: Path) -> tuple[list[Path], dict[str, str]]:
 
 
 def _save(figure: Figure, path: Path) -> list[Path]:
-    """The same picture gives the same bytes: an SVG carries no date."""
+    """Lay out once, write twice. The same picture gives the same bytes: an SVG carries no date."""
     FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     files = [path.with_suffix(f".{form}") for form in FORMATS]
     for file in files:
         figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 
 import pandas as pd
 
 from layerpar.results.settings import distinguished, mode_order
+
+SIZES = ("architecture.depth", "architecture.width", "mode.partition")
+"""What follows from the panel: the size of the network, and where it is then cut."""
 
 
 class LeftOutError(Exception):
@@ -20,27 +24,38 @@ def need(condition: bool, reason: str) -> None:
 
 
 def finished(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs that ended well, in the order of modes."""
+    """The runs that ended well."""
     done = runs[runs["status"] == "done"]
     need(len(done) > 0, "no finished run")
-    order = pd.Series(
-        [mode_order(mode, label) for mode, label in zip(done["mode"], done["label"], strict=True)],
-        index=done.index,
-        dtype=object,
-    )
-    return done.loc[order.sort_values(kind="stable").index]
+    return done
 
 
-def with_series(runs: pd.DataFrame, *, ignore: Collection[str]) -> pd.DataFrame:
-    """The runs with a column `series`: their label, and what tells them from others with that label.
+def with_series(
+    runs: pd.DataFrame, *, ignore: Collection[str] = SIZES, mark_contended: bool = True
+) -> pd.DataFrame:
+    """The runs in the order of modes, with a column `series`: their label, and what tells them from others.
 
     Args:
         runs: The runs of one figure.
-        ignore: Settings that the figure shows otherwise, such as its horizontal axis.
+        ignore: Settings that the figure shows otherwise, by its panels or its horizontal axis.
+        mark_contended: Add the caption's star to the names of contended runs.
     """
     hidden = {"seed", "target_accuracy", "dataset.name", "architecture.name", *ignore}
     names = distinguished(runs["label"].tolist(), runs["settings"].tolist(), ignore=hidden)
-    return runs.assign(series=pd.Series(names, index=runs.index, dtype=object))
+    if mark_contended:
+        names = [f"{name} *" if mark else name for name, mark in zip(names, runs["contended"], strict=True)]
+    order = [
+        (mode_order(mode, label), natural(name))
+        for mode, label, name in zip(runs["mode"], runs["label"], names, strict=True)
+    ]
+    named = runs.assign(series=pd.Series(names, index=runs.index, dtype=object))
+    return named.iloc[sorted(range(len(order)), key=order.__getitem__)]
+
+
+def natural(name: str) -> list[tuple[bool, float | str]]:
+    """Sorting key under which `4 workers` comes before `16 workers`."""
+    parts = re.split(r"(\d+)", name)
+    return [(part.isdigit(), float(part) if part.isdigit() else part) for part in parts]
 
 
 def panels(runs: pd.DataFrame, keys: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:

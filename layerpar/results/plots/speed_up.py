@@ -11,24 +11,23 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from layerpar.results.cells import compact
 from layerpar.results.load import Results
-from layerpar.results.plots import style
-from layerpar.results.plots.panels import finished, mean_over_seeds, need, panels, with_series
+from layerpar.results.plots import palette, style
+from layerpar.results.plots.panels import SIZES, finished, mean_over_seeds, need, panels, with_series
 from layerpar.results.speedup import with_speed_up
-from layerpar.results.tables import compact
 
-UNIT = Line2D([], [], color=style.BLACK, linewidth=1, label="serial (the unit)")
-IDEAL = Line2D([], [], color=style.GREY, linewidth=1, linestyle="dotted", label="ideal: one per worker")
+UNIT = Line2D([], [], color=palette.BLACK, linewidth=1, label="serial (the unit)")
+IDEAL = Line2D([], [], color=palette.GREY, linewidth=1, linestyle="dotted", label="ideal: one per worker")
 HOLLOW = Line2D(
-    [], [], color=style.GREY, marker="o", markerfacecolor="white", linestyle="none", label="contended"
+    [], [], color=palette.GREY, marker="o", markerfacecolor="white", linestyle="none", label="contended"
 )
 
 
 def against_depth(results: Results) -> Figure:
     """Speed-up over depth; a panel for each data set, architecture and width."""
     panel = ("dataset", "architecture", "width")
-    hidden = ("architecture.depth", "architecture.width", "mode.partition")
-    figure, axes, _ = _speed_up(results, "depth", panel, hidden, title="Speed-up against depth")
+    figure, axes, _ = _speed_up(results, "depth", panel, SIZES, title="Speed-up against depth")
     for ax in axes:
         ax.set_xlabel("depth")
     return figure
@@ -55,13 +54,13 @@ def against_parameters(results: Results) -> Figure:
 def against_workers(results: Results) -> Figure:
     """Speed-up over workers with the ideal line; a panel for each data set, architecture, depth and width."""
     panel = ("dataset", "architecture", "depth", "width")
-    hidden = ("workers", "architecture.depth", "architecture.width", "mode.partition", "mode.replicas")
+    hidden = ("workers", "mode.replicas", *SIZES)
     figure, axes, points = _speed_up(
         results, "workers", panel, hidden, title="Speed-up against workers", ideal=True
     )
     for ax, drawn in zip(axes, points, strict=True):
         most = drawn["workers"].max()
-        ax.plot([1, most], [1, most], color=style.GREY, linewidth=1, linestyle="dotted", zorder=1)
+        ax.plot([1, most], [1, most], color=palette.GREY, linewidth=1, linestyle="dotted", zorder=1)
         ax.xaxis.set_major_locator(FixedLocator([1, *sorted(drawn["workers"].unique())]))
         ax.set_xlabel("workers")
     return figure
@@ -74,14 +73,14 @@ def _speed_up(
     runs = with_speed_up(finished(results.runs))
     measured = runs[runs["speed_up"].notna() & ~runs["is_unit"]]
     need(len(measured) > 0, "no run has a matching serial run")
-    measured = with_series(measured, ignore=hidden)
+    measured = with_series(measured, ignore=hidden, mark_contended=False)
     chosen = [(name, points) for name, points in _points(measured, x, keys) if _spans(points, x)]
     words = {"num_parameters": "numbers of parameters", "depth": "depths", "workers": "numbers of workers"}[x]
     need(len(chosen) > 0, f"needs one way of training with two {words}, and matching serial runs")
-    caption = style.caption(runs)
+    caption = style.caption(measured, mark="hollow")
     series = list(dict.fromkeys(name for _, points in chosen for name in points["series"]))
-    looks = style.looks(series)
-    handles = [UNIT, *([IDEAL] if ideal else []), *(style.handle(name, looks[name]) for name in series)]
+    looks = palette.looks(series)
+    handles = [UNIT, *([IDEAL] if ideal else []), *(palette.handle(name, looks[name]) for name in series)]
     handles += [HOLLOW] if any(points["contended"].any() for _, points in chosen) else []
     titles = [name for name, _ in chosen]
     figure, axes = style.grid(title, caption, titles, ylabel="times faster than serial", handles=handles)
@@ -105,8 +104,8 @@ def _spans(points: pd.DataFrame, x: str) -> bool:
     return bool((points.groupby("series")[x].nunique() > 1).any())
 
 
-def _draw(ax: Axes, points: pd.DataFrame, x: str, looks: dict[str, style.Look]) -> None:
-    ax.axhline(1, color=style.BLACK, linewidth=1, zorder=1)
+def _draw(ax: Axes, points: pd.DataFrame, x: str, looks: dict[str, palette.Look]) -> None:
+    ax.axhline(1, color=palette.BLACK, linewidth=1, zorder=1)
     for name, line in points.groupby("series", sort=False):
         look = looks[str(name)]
         line = line.sort_values(x)
@@ -129,7 +128,7 @@ def _draw(ax: Axes, points: pd.DataFrame, x: str, looks: dict[str, style.Look]) 
                 label=str(name),
             )
     ticks = sorted(points[x].unique())
-    logarithmic = ticks[-1] / ticks[0] > 4
+    logarithmic = x != "workers" and ticks[-1] / ticks[0] > 4
     if logarithmic:
         ax.set_xscale("log", base=2)
     ax.xaxis.set_major_locator(FixedLocator(apart(ticks, logarithmic=logarithmic)))

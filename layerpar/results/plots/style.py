@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.lines import Line2D
 
-RC: dict[str, Any] = {
+RC: Any = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.grid": True,
@@ -32,82 +30,10 @@ RC: dict[str, Any] = {
 }
 """matplotlib's settings while figures are drawn and saved."""
 
-BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE, GREY = (
-    "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-    "#8c8c8c",
-)
-"""Okabe and Ito's palette ("Color universal design", 2008) without its yellow, and a grey."""
-
-COLOURS = (GREEN, VERMILLION, BLUE, ORANGE, PURPLE, SKY, GREY)
-"""Without black, which is serial's everywhere."""
-
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-DASHES = (
-    "solid",
-    "dashed",
-    "dashdot",
-    "dotted",
-    (0, (6, 2, 1, 2, 1, 2)),
-    (0, (8, 2)),
-    (0, (2, 1)),
-    (0, (1, 3)),
-)
-
 CHARACTERS_PER_INCH = 16
 """Of the caption's font."""
 
-
-@dataclass(frozen=True)
-class Look:
-    """How one line or bar is drawn."""
-
-    color: str
-    marker: str
-    linestyle: Any
-
-
-OWN = {
-    "serial": Look(BLACK, "o", "solid"),
-    "serial all": Look(GREY, "X", (0, (8, 2))),
-    "sequential": Look(SKY, "v", (0, (2, 1))),
-    "data": Look(BLUE, "^", "dashdot"),
-    "pipeline": Look(ORANGE, "D", "dotted"),
-    "layerwise local": Look(GREEN, "s", "dashed"),
-    "layerwise delayed": Look(VERMILLION, "P", "solid"),
-    "layerwise frozen": Look(PURPLE, "*", (0, (6, 2, 1, 2, 1, 2))),
-}
-"""A way of training looks the same in every figure."""
-
-
-def looks(names: Iterable[str]) -> dict[str, Look]:
-    """A look for every series: the first of a way of training has its own, its variants what is left."""
-    taken: dict[str, Look] = {}
-    waiting = []
-    for name in names:
-        own = _own(name)
-        if own is None or own in taken.values():
-            waiting.append(name)
-        else:
-            taken[name] = own
-    used = {look.color for look in taken.values()}
-    free = [color for color in COLOURS if color not in used] or list(COLOURS)
-    for number, name in enumerate(waiting):
-        shift = number + number // len(free)
-        taken[name] = Look(free[number % len(free)], MARKERS[shift % 8], DASHES[(shift + 1) % 8])
-    return taken
-
-
-def _own(name: str) -> Look | None:
-    if name.startswith("serial ("):
-        return OWN["serial all"]
-    label = name.partition(",")[0]
-    return OWN.get(label) or OWN.get(label.partition(" ")[0])
+UNBROKEN = "\N{NO-BREAK SPACE}"
 
 
 def new_figure(
@@ -140,8 +66,8 @@ def new_figure(
 def grid(
     title: str, caption: str, panels: Sequence[str], *, ylabel: str, handles: Sequence[Any]
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with a panel for each of these titles, three in a row."""
-    across = min(3, len(panels))
+    """A figure with a panel for each of these titles, two or three in a row."""
+    across = 2 if len(panels) == 4 else min(3, len(panels))
     down = -(-len(panels) // across)
     width, height = (6.4, 3.7) if across == 1 else (3.6 * across, 2.9 * down + 0.3)
     figure = new_figure(title, caption, width=width, height=height, handles=handles)
@@ -174,13 +100,14 @@ def name_bars(ax: Axes, names: Sequence[str]) -> None:
     ax.grid(visible=False, axis="y")
 
 
-def handle(name: str, look: Look) -> Line2D:
-    """The legend's entry for a series."""
-    return Line2D([], [], color=look.color, marker=look.marker, linestyle=look.linestyle, label=name)
+def caption(runs: pd.DataFrame, *, deviation: bool = True, mark: str = "*") -> str:
+    """Hardware, threads and number of seeds of what a figure shows.
 
-
-def caption(runs: pd.DataFrame, *, deviation: bool = True) -> str:
-    """Hardware, threads and number of seeds of what a figure shows; `deviation` if it shows that too."""
+    Args:
+        runs: What it shows.
+        deviation: It shows the deviation too.
+        mark: How it marks contended runs.
+    """
     parts = [str(machine) for machine in runs["hardware"].dropna().unique()] or ["hardware unknown"]
     threads = sorted(runs["threads_per_worker"].unique())
     many = "" if list(threads) == [1] else "s"
@@ -188,4 +115,6 @@ def caption(runs: pd.DataFrame, *, deviation: bool = True) -> str:
     seeds = runs["seed"].nunique()
     what = "mean ± deviation" if deviation else "mean"
     parts.append("1 seed" if seeds == 1 else f"{what} over {seeds} seeds")
-    return "  ·  ".join(parts)
+    if runs["contended"].any():
+        parts.append(f"{mark}: contended (more threads than cores, or a shared GPU)")
+    return " · ".join(part.replace(" ", UNBROKEN) for part in parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pandas as pd
 from matplotlib import colormaps
@@ -13,17 +14,16 @@ from matplotlib.ticker import MaxNLocator
 
 from layerpar.results.lines import GROUP
 from layerpar.results.load import Results
-from layerpar.results.plots import style
-from layerpar.results.plots.accuracy import HIDDEN
+from layerpar.results.plots import palette, style
 from layerpar.results.plots.panels import finished, mean_over_seeds, need, panels, with_series
 
-BUSY = {"facecolor": style.BLUE, "edgecolor": "white"}
-WAITING = {"facecolor": style.ORANGE, "edgecolor": "white", "hatch": "////"}
+BUSY: dict[str, Any] = {"facecolor": palette.BLUE, "edgecolor": "white"}
+WAITING: dict[str, Any] = {"facecolor": palette.ORANGE, "edgecolor": "white", "hatch": "////"}
 
 
 def where_the_time_goes(results: Results) -> Figure:
     """A stacked bar per worker: seconds busy and seconds waiting for a peer."""
-    runs = with_series(finished(results.runs), ignore=HIDDEN)
+    runs = with_series(finished(results.runs))
     ranks = _ranks(runs)
     need(len(ranks) > 0, "needs runs that recorded their workers")
     chosen = list(panels(ranks, GROUP))
@@ -73,7 +73,7 @@ def block_loss(results: Results) -> Figure:
         if (found := re.fullmatch(r"block/(\d+)/loss", column))
     }
     need(len(columns) > 0, "needs a run that logs a loss per block, such as mode=layerwise")
-    runs = with_series(finished(results.runs), ignore=HIDDEN)
+    runs = with_series(finished(results.runs))
     rows = runs[["path", "series", "contended", *GROUP]].merge(
         results.evaluations[["path", "epoch", *columns]].dropna(subset=list(columns), how="all"), on="path"
     )
@@ -83,7 +83,7 @@ def block_loss(results: Results) -> Figure:
     caption = style.caption(runs[runs["path"].isin(rows["path"])], deviation=False)
     blocks = sorted(columns.values())
     looks = _block_looks(blocks)
-    handles = [style.handle(f"block {block}", looks[block]) for block in blocks]
+    handles = [palette.handle(f"block {block}", looks[block]) for block in blocks]
     figure, axes = style.grid(
         "Loss of each block", caption, titles, ylabel="loss of the block", handles=handles
     )
@@ -106,13 +106,13 @@ def block_loss(results: Results) -> Figure:
     return figure
 
 
-def _block_looks(blocks: list[int]) -> dict[int, style.Look]:
+def _block_looks(blocks: list[int]) -> dict[int, palette.Look]:
     """From dark to light in order of depth, also for colour-blind eyes and in grey print."""
     shades = colormaps["viridis"]
     most = max(1, len(blocks) - 1)
     return {
-        block: style.Look(
-            _hex(shades(0.9 * number / most)), style.MARKERS[number % 8], style.DASHES[number % 4]
+        block: palette.Look(
+            _hex(shades(0.9 * number / most)), palette.MARKERS[number % 8], palette.DASHES[number % 4]
         )
         for number, block in enumerate(blocks)
     }

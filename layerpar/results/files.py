@@ -1,0 +1,63 @@
+"""Reading the files of a run directory, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+NUMBERS = (
+    "num_parameters",
+    "train_seconds",
+    "samples_per_second",
+    "test_accuracy",
+    "best_test_accuracy",
+    "test_loss",
+    "target_accuracy",
+    "time_to_target_seconds",
+    "steps",
+    "start_seconds",
+)
+"""The numbers of `summary.json` that a run without an end has not."""
+
+NEEDED = ("num_parameters", "train_seconds", "test_accuracy", "steps")
+RANK_NUMBERS = ("rank", "busy_seconds", "wait_seconds", "sent_bytes", "peak_memory_bytes")
+
+
+class UnreadableError(Exception):
+    """A run directory that is corrupt or half-written: one line that names the file."""
+
+
+def read_text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError as error:
+        raise UnreadableError(f"{path.name} is missing") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnreadableError(f"{path.name} cannot be read ({error})") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(read_text(path))
+    except ValueError as error:
+        raise UnreadableError(f"{path.name} is not whole JSON") from error
+    if not isinstance(content, dict):
+        raise UnreadableError(f"{path.name} is not a JSON object")
+    return content
+
+
+def check_summary(summary: dict[str, Any], name: str, *, finished: bool) -> dict[str, Any]:
+    ranks = summary.get("ranks") or []
+    values = [(key, summary.get(key)) for key in NUMBERS]
+    for rank in ranks if isinstance(ranks, list) else [ranks]:
+        if not isinstance(rank, dict):
+            raise UnreadableError(f"{name}: ranks is not a list of objects")
+        values += [(f"ranks.{key}", rank.get(key, "missing")) for key in RANK_NUMBERS]
+    for key, value in values:
+        if value is not None and not isinstance(value, int | float):
+            raise UnreadableError(f"{name}: {key} is {value!r}, not a number")
+    missing = [key for key in NEEDED if finished and summary.get(key) is None]
+    if missing:
+        raise UnreadableError(f"{name} has no {', '.join(missing)} though the run is done")
+    return summary

@@ -1,0 +1,300 @@
+"""What the figures draw, point by point, and when they are left out."""
+
+import math
+import xml.etree.ElementTree
+
+import pandas as pd
+import pytest
+from matplotlib import rc_context
+from recorded import write_comparison, write_ended, write_run
+
+from layerpar.errors import UserError
+from layerpar.results.load import load
+from layerpar.results.plots import accuracy, comparison, draw, speed_up, style, workers
+from layerpar.results.plots.draw import FIGURES
+from layerpar.results.plots.panels import LeftOutError
+
+
+def line(ax, label):
+    """The points of the line with this label; hollow ones count too."""
+    found = [drawn.get_xydata() for drawn in ax.get_lines() if drawn.get_label() == label]
+    return sorted((float(x), float(y)) for points in found for x, y in points)
+
+
+def near(points):
+    return [pytest.approx(point) for point in points]
+
+
+def bars(ax):
+    """Name and length of each horizontal bar, top to bottom."""
+    names = [tick.get_text() for tick in ax.get_yticklabels()]
+    widths = {round(bar.get_y() + bar.get_height() / 2): bar.get_width() for bar in ax.patches}
+    return [(name, widths[place]) for place, name in enumerate(names)]
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def texts(figure):
+    return [text.get_text().replace("\N{NO-BREAK SPACE}", " ") for text in figure.texts]
+
+
+def write_depths(root, depths=(4, 8, 16), seeds=1, **changes):
+    """Serial always takes 12 s; layerwise gains with depth, data gains nothing."""
+    for depth in depths:
+        for seed in range(seeds):
+            common = {"seed": seed, "architecture__depth": depth} | changes
+            write_run(root / f"s{depth}-{seed}", measured={"train_seconds": 12.0}, **common)
+            faster = {"train_seconds": 12.0 / (1 + depth / 20 + seed / 10)}
+            write_run(root / f"l{depth}-{seed}", "layerwise", measured=faster, **common)
+            write_run(root / f"d{depth}-{seed}", "data", measured={"train_seconds": 12.0}, **common)
+
+
+def test_speed_up_against_depth_is_the_mean_over_seeds(tmp_path):
+    write_depths(tmp_path, seeds=2)
+    (ax,) = (figure := speed_up.against_depth(load([tmp_path]))).axes
+    assert ax.get_title(loc="left") == "digits, mlp, width 1024"
+    assert line(ax, "layerwise local") == near([(4, 1.25), (8, 1.45), (16, 1.85)])
+    assert line(ax, "data") == [(4, 1), (8, 1), (16, 1)]
+    assert list(ax.get_xticks()) == [4, 8, 16]
+    assert ax.get_ylim()[0] == 0
+    assert legend(figure) == ["serial (the unit)", "data", "layerwise local"]
+    title, caption = texts(figure)
+    assert title == "Speed-up against depth"
+    hardware = "Intel Xeon Platinum 8481C, 2 cores · 1 thread per worker"
+    assert caption.replace("\n", " ") == f"{hardware} · mean ± deviation over 2 seeds"
+
+
+def test_a_panel_for_each_width_and_none_for_a_single_depth(tmp_path):
+    write_depths(tmp_path / "narrow", architecture__width=64)
+    write_depths(tmp_path / "wide", architecture__width=256)
+    write_depths(tmp_path / "single", depths=(8,), architecture__width=512)
+    figure = speed_up.against_depth(load([tmp_path]))
+    assert [ax.get_title(loc="left") for ax in figure.axes] == [
+        "digits, mlp, width 64",
+        "digits, mlp, width 256",
+    ]
+    assert len({ax.get_ylim() for ax in figure.axes}) == 1, "panels can be compared"
+
+
+def test_speed_up_against_parameters(tmp_path):
+    write_depths(tmp_path, depths=(4, 8))
+    (ax,) = speed_up.against_parameters(load([tmp_path])).axes
+    counts = [64 * 1024 + (depth - 1) * 1024**2 + 10 * 1024 for depth in (4, 8)]
+    assert line(ax, "layerwise local") == near([(counts[0], 1.2), (counts[1], 1.4)])
+    assert [ax.xaxis.get_major_formatter()(tick, 0) for tick in ax.get_xticks()] == ["3.22M", "7.42M"]
+
+
+def test_where_depth_and_width_vary_a_line_over_parameters_is_of_one_width(tmp_path):
+    for width in (64, 256):
+        write_depths(tmp_path / str(width), depths=(4, 8), architecture__width=width)
+    figure = speed_up.against_parameters(load([tmp_path]))
+    assert legend(figure)[-2:] == ["layerwise local, width=64", "layerwise local, width=256"]
+    assert [len(line(figure.axes[0], name)) for name in legend(figure)[-2:]] == [2, 2]
+
+
+def test_speed_up_against_workers_shows_the_ideal_and_the_contended(tmp_path):
+    write_run(tmp_path / "serial", measured={"train_seconds": 12.0})
+    for count in (2, 4, 16):
+        write_run(tmp_path / f"{count}", "data", workers=count, measured={"train_seconds": 24.0 / count})
+    (ax,) = (figure := speed_up.against_workers(load([tmp_path]))).axes
+    assert line(ax, "data") == [(2, 1), (4, 2), (16, 8)]
+    assert [[1, 1], [16, 16]] in [drawn.get_xydata().tolist() for drawn in ax.get_lines()]
+    assert ax.get_xscale() == "linear", "else the ideal would be no straight line"
+    assert ax.get_ylim()[1] > 16
+    hollow = [drawn for drawn in ax.get_lines() if drawn.get_markerfacecolor() == "white"]
+    assert [drawn.get_xdata().tolist() for drawn in hollow] == [[4, 16]]
+    assert legend(figure) == ["serial (the unit)", "ideal: one per worker", "data", "contended"]
+
+
+def test_serial_on_all_cores_is_a_rival_not_the_unit(tmp_path):
+    write_depths(tmp_path)
+    for depth in (4, 8, 16):
+        write_run(
+            tmp_path / f"all{depth}",
+            architecture__depth=depth,
+            threads_per_worker=2,
+            measured={"train_seconds": 8.0},
+        )
+    (ax,) = speed_up.against_depth(load([tmp_path])).axes
+    assert line(ax, "serial (2 threads)") == [(4, 1.5), (8, 1.5), (16, 1.5)]
+    assert line(ax, "serial") == []
+
+
+def test_ticks_whose_labels_would_overlap_are_dropped():
+    assert speed_up.apart([1, 2, 3, 50, 100], logarithmic=False) == [1, 50, 100]
+    assert speed_up.apart([1, 2, 4, 8], logarithmic=True) == [1, 2, 4, 8]
+
+
+def test_accuracy_curves_are_the_evaluations(tmp_path):
+    root = write_run(tmp_path / "run", "data", epochs=4)
+    results = load([root])
+    (by_time,) = accuracy.against_time(results).axes
+    (by_epoch,) = accuracy.against_epoch(results).axes
+    evaluations = results.evaluations
+    percent = (100 * evaluations["test_accuracy"]).tolist()
+    assert line(by_time, "data") == near(list(zip(evaluations["train_seconds"], percent, strict=True)))
+    assert line(by_epoch, "data") == near(list(zip([1, 2, 3, 4], percent, strict=True)))
+    assert [95, 95] in [list(drawn.get_ydata()) for drawn in by_time.get_lines()], "the target"
+
+
+def test_accuracy_curves_are_means_over_seeds_with_a_band(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path / f"{seed}", seed=seed)
+    results = load([tmp_path])
+    (ax,) = accuracy.against_time(results).axes
+    means = results.evaluations.groupby("step")[["train_seconds", "test_accuracy"]].mean()
+    drawn = line(ax, "serial")
+    assert [x for x, _ in drawn] == pytest.approx(means["train_seconds"].tolist())
+    assert [y for _, y in drawn] == pytest.approx((100 * means["test_accuracy"]).tolist())
+    assert len(ax.collections) == 1
+
+
+def test_time_to_target_names_what_never_got_there(tmp_path):
+    for mode, times in (("serial", [8.0, 10.0]), ("data", [4.0, None]), ("pipeline", [None, None])):
+        for seed, value in enumerate(times):
+            write_run(tmp_path / f"{mode}{seed}", mode, seed=seed, measured={"time_to_target_seconds": value})
+    (ax,) = accuracy.time_to_target(load([tmp_path])).axes
+    assert bars(ax) == [("serial", 9), ("data", 4), ("pipeline 1f1b", 0)]
+    written = [text.get_text() for text in ax.texts]
+    assert written == ["9.00 s", "∞: 1 of 2 reached it", "∞: 0 of 2 reached it"]
+    assert ax.get_xlim()[0] == 0
+
+
+def test_busy_and_waiting_seconds_stack_to_the_workers_time(tmp_path):
+    root = write_run(tmp_path / "run", "pipeline", workers=2, measured={"train_seconds": 10.0})
+    write_run(tmp_path / "serial")
+    results = load([tmp_path])
+    (ax,) = workers.where_the_time_goes(results).axes
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == [
+        "serial",
+        "pipeline 1f1b · worker 0",
+        "worker 1",
+    ]
+    busy, waiting = ax.containers
+    ranks = results.runs.set_index("path").loc[str(root), "ranks"]
+    assert [bar.get_width() for bar in busy][1:] == [rank["busy_seconds"] for rank in ranks]
+    assert [bar.get_width() for bar in waiting][1:] == pytest.approx([rank["wait_seconds"] for rank in ranks])
+    assert [bar.get_x() for bar in waiting][1:] == [rank["busy_seconds"] for rank in ranks]
+    assert {bar.get_hatch() for bar in waiting} == {"////"}, "legible without colour"
+
+
+def test_a_line_for_the_loss_of_each_block(tmp_path):
+    write_run(tmp_path / "run", "layerwise", workers=3, epochs=2)
+    write_run(tmp_path / "serial")
+    (ax,) = (figure := workers.block_loss(load([tmp_path]))).axes
+    assert ax.get_title(loc="left") == "digits, mlp, depth 8, width 1024\nlayerwise local *"
+    assert line(ax, "block 2") == near([(1, 0.8 * 0.6), (2, 0.8 * 0.36)])
+    assert legend(figure) == ["block 0", "block 1", "block 2"]
+
+
+def test_the_comparison_has_the_fastest_on_top_and_its_speed_up_beside(tmp_path):
+    for mode, value in (("serial", 12.0), ("data", 16.0), ("layerwise", 6.0)):
+        write_run(tmp_path / mode, mode, measured={"train_seconds": value})
+    left, right = (figure := comparison.comparison(load([tmp_path]))).axes
+    assert bars(left) == [("layerwise local", 6), ("serial", 12), ("data", 16)]
+    assert [text.get_text() for text in left.texts] == ["6.00 s  2.00x", "12.0 s  1.00x", "16.0 s  0.75x"]
+    assert line(right, "layerwise local")[-1][0] == 6
+    assert legend(figure) == ["serial", "data", "layerwise local", "target"]
+    assert texts(figure)[0] == "Training digits, mlp, depth 8, width 1024"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("comparison", "needs two ways of training"),
+        ("speedup_vs_depth", "no run has a matching serial run"),
+        ("speedup_vs_parameters", "no run has a matching serial run"),
+        ("speedup_vs_workers", "no run has a matching serial run"),
+        ("accuracy_vs_time", "needs a run with two evaluations"),
+        ("accuracy_vs_epoch", "needs a run with two evaluations"),
+        ("time_to_target", "needs runs with a target_accuracy"),
+        ("block_loss", "needs a run that logs a loss per block"),
+    ],
+)
+def test_a_figure_without_its_data_says_what_it_takes(tmp_path, name, reason):
+    write_run(tmp_path / "run", "data", epochs=1, target_accuracy=None)
+    with pytest.raises(LeftOutError, match=reason):
+        FIGURES[name](load([tmp_path]))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_figure_without_a_finished_run(tmp_path, name):
+    write_ended(tmp_path / "run", "data", status="failed")
+    with pytest.raises(LeftOutError):
+        FIGURES[name](load([tmp_path]))
+
+
+def test_a_target_that_nobody_reached_makes_no_figure(tmp_path):
+    write_run(tmp_path / "run", measured={"time_to_target_seconds": None})
+    with pytest.raises(LeftOutError, match="no run reached its target_accuracy"):
+        accuracy.time_to_target(load([tmp_path]))
+
+
+def test_diverged_runs_are_not_drawn_among_the_finished(tmp_path):
+    write_run(tmp_path / "0", "data")
+    write_ended(tmp_path / "1", "data", seed=1, status="diverged")
+    results = load([tmp_path])
+    (ax,) = accuracy.against_time(results).axes
+    own = results.evaluations[results.evaluations["path"] == str(tmp_path / "0")]
+    assert [x for x, _ in line(ax, "data")] == own["train_seconds"].tolist()
+    assert math.isinf(results.runs.set_index("status").loc["diverged", "time_to_target_seconds"])
+
+
+def test_plot_writes_png_and_svg_and_says_what_it_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(draw, "FIGURES", {name: FIGURES[name] for name in ("comparison", "speedup_vs_depth")})
+    write_comparison(tmp_path / "runs")
+    (tmp_path / "runs" / "data-0" / "summary.json").write_text("{")
+    drawn = draw.plot([tmp_path / "runs"], tmp_path / "figures" / "here")
+    assert drawn.written == [tmp_path / "figures" / "here" / f"comparison.{form}" for form in ("png", "svg")]
+    assert drawn.written[0].read_bytes().startswith(b"\x89PNG")
+    assert xml.etree.ElementTree.parse(drawn.written[1]).getroot().tag.endswith("svg")
+    (reason,) = drawn.left_out.items()
+    assert reason == (
+        "speedup_vs_depth",
+        "needs one way of training with two depths, and matching serial runs",
+    )
+    assert drawn.problems == [f"{tmp_path / 'runs' / 'data-0'}: summary.json is not whole JSON"]
+
+
+def test_the_same_runs_give_the_same_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(draw, "FIGURES", {"time_to_target": accuracy.time_to_target})
+    write_run(tmp_path / "runs" / "run")
+    once, again = (draw.plot([tmp_path / "runs"], tmp_path / name).written for name in "ab")
+    assert [path.read_bytes() for path in once] == [path.read_bytes() for path in again]
+
+
+def test_a_folder_that_cannot_be_written_is_the_users_mistake(tmp_path):
+    write_run(tmp_path / "runs" / "run")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="try --output FOLDER"):
+        draw.plot([tmp_path / "runs"], tmp_path / "file" / "figures")
+
+
+@pytest.mark.parametrize("name", ["comparison", "accuracy_vs_time", "where_the_time_goes"])
+def test_no_text_leaves_the_picture_or_covers_another(tmp_path, name):
+    write_comparison(tmp_path, seeds=2)
+    with rc_context(style.RC):
+        figure = FIGURES[name](load([tmp_path]))
+        figure.draw_without_rendering()
+    labels = [*figure.texts, *figure.legends[0].get_texts()]
+    for ax in figure.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            labels += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+        labels += [ax.xaxis.label, ax.yaxis.label, *ax.texts]
+    boxes = [label.get_window_extent() for label in labels if label.get_text()]
+    frame = figure.bbox
+    for box in boxes:
+        assert frame.x0 <= box.x0 < box.x1 <= frame.x1
+        assert frame.y0 <= box.y0 < box.y1 <= frame.y1
+    assert not [(one, other) for i, one in enumerate(boxes) for other in boxes[:i] if one.overlaps(other)]
+
+
+def test_evaluations_without_runs_are_no_frame_to_trip_over(tmp_path):
+    root = write_run(tmp_path / "run")
+    (root / "metrics.jsonl").unlink()
+    results = load([root])
+    assert isinstance(results.evaluations, pd.DataFrame)
+    assert results.evaluations.empty

@@ -1,0 +1,148 @@
+"""What is read of run directories, and what is skipped and named."""
+
+import json
+import math
+import os
+
+import pytest
+from recorded import MEBIBYTE, write_ended, write_run
+
+from layerpar.errors import UserError
+from layerpar.results.load import find_run_directories, load
+
+
+def test_every_run_is_found_once_below_any_mix_of_directories(tmp_path):
+    one = write_run(tmp_path / "sweep" / "0-serial")
+    two = write_run(tmp_path / "sweep" / "nested" / "1-data", "data")
+    (one / "checkpoint").mkdir()
+    (one / "checkpoint" / "run.yaml").write_text("not a run of its own")
+    found = find_run_directories([tmp_path / "sweep", one, tmp_path / "sweep" / ".." / "sweep" / "nested"])
+    assert found == [one, two]
+
+
+def test_a_finished_run_is_a_row_of_its_summary_and_what_follows_from_it(tmp_path):
+    write_run(tmp_path / "run", "data")
+    row = load([tmp_path]).runs.iloc[0]
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    for key, value in summary.items():
+        if key not in ("ranks", "objective", "aggregation"):
+            assert row[key] == value, key
+    ranks = summary["ranks"]
+    assert row["wait_fraction"] == pytest.approx(0.4)
+    assert row["sent_bytes"] == sum(rank["sent_bytes"] for rank in ranks)
+    assert row["sent_bytes_per_step"] == row["sent_bytes"] / summary["steps"]
+    assert row["peak_memory_bytes"] == 301 * MEBIBYTE
+    assert row["label"] == "data"
+    assert row["width"] == 1024
+    assert row["hardware"] == "Intel Xeon Platinum 8481C, 2 cores"
+    assert row["path"] == str(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("target", "reached", "seconds"),
+    [(0.9, 4.0, 4.0), (0.99, None, math.inf), (None, None, math.nan)],
+)
+def test_a_target_never_reached_takes_for_ever(tmp_path, target, reached, seconds):
+    write_run(tmp_path / "run", target_accuracy=target, measured={"time_to_target_seconds": reached})
+    assert load([tmp_path]).runs["time_to_target_seconds"].tolist() == pytest.approx([seconds], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "seconds"), [("failed", math.nan), ("interrupted", math.nan), ("diverged", math.inf)]
+)
+def test_a_run_that_ended_badly_is_a_row_with_its_reason(tmp_path, status, seconds):
+    write_run(tmp_path / "like", "data", seed=1)
+    write_ended(tmp_path / "run", "data", status=status, message="rank 1 was killed")
+    runs = load([tmp_path]).runs.set_index("status")
+    assert runs.loc[status, "message"] == "rank 1 was killed"
+    assert math.isnan(runs.loc[status, "train_seconds"])
+    assert runs.loc[status, "time_to_target_seconds"] == pytest.approx(seconds, nan_ok=True)
+    assert runs.loc[status, "hardware"] == runs.loc["done", "hardware"], "it ran where its like did"
+
+
+def test_a_run_that_still_goes_is_told_by_its_configuration(tmp_path):
+    root = write_run(tmp_path / "run", "layerwise", workers=2)
+    (root / "summary.json").unlink()
+    (root / "status.json").write_text('{"status": "running", "phase": "training", "message": null}')
+    row = load([tmp_path]).runs.iloc[0]
+    assert (row["status"], row["label"], row["workers"]) == ("running", "layerwise local", 2)
+
+
+def test_evaluations_carry_the_run_and_the_blocks(tmp_path):
+    root = write_run(tmp_path / "run", "layerwise", epochs=3)
+    evaluations = load([tmp_path]).evaluations
+    assert evaluations["epoch"].tolist() == [1, 2, 3]
+    assert set(evaluations["path"]) == {str(root)}
+    assert evaluations["block/1/loss"].notna().all()
+    assert set(evaluations["event"]) == {"evaluate"}
+
+
+def test_a_last_line_cut_off_is_forgiven_to_a_stopped_run_only(tmp_path):
+    stopped = write_ended(tmp_path / "stopped", "data", status="interrupted")
+    done = write_run(tmp_path / "done")
+    for root in (stopped, done):
+        with (root / "metrics.jsonl").open("a") as file:
+            file.write('{"event": "evaluate", "epo')
+    results = load([tmp_path])
+    assert results.runs["path"].tolist() == [str(stopped)]
+    assert len(results.evaluations) == 5
+    assert results.problems == [f"{done}: metrics.jsonl line 16 is corrupt"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("status.json", '{"sta', "status.json is not whole JSON"),
+        ("status.json", "[]", "status.json is not a JSON object"),
+        ("status.json", "{}", "status.json holds no status"),
+        ("status.json", None, "status.json is missing"),
+        ("run.yaml", "seed: 0\nmode:\n  na", "run.yaml is corrupt"),
+        ("run.yaml", "seed: 0\n", "run.yaml is corrupt ('mode.name')"),
+        ("run.yaml", None, "run.yaml is missing"),
+        ("summary.json", '{"status": "done"', "summary.json is not whole JSON"),
+        ("summary.json", None, "summary.json is missing though the run is done"),
+        ("summary.json", "{}", "summary.json has no num_parameters, train_seconds, test_accuracy, steps"),
+        ("summary.json", '{"train_seconds": "fast"}', "train_seconds is 'fast', not a number"),
+        ("summary.json", '{"ranks": [3]}', "ranks is not a list of objects"),
+        ("summary.json", '{"ranks": [{"rank": 0}]}', "ranks.busy_seconds is 'missing', not a number"),
+        ("metrics.jsonl", b"\xff\xfe", "metrics.jsonl cannot be read"),
+        ("env.json", "{", "env.json is not whole JSON"),
+    ],
+)
+def test_a_broken_file_is_named_and_its_run_skipped(tmp_path, file, content, reason):
+    write_run(tmp_path / "good")
+    broken = write_run(tmp_path / "broken", "data") / file
+    if content is None:
+        broken.unlink()
+    else:
+        broken.write_bytes(content if isinstance(content, bytes) else content.encode())
+    results = load([tmp_path])
+    assert results.runs["mode"].tolist() == ["serial"]
+    (problem,) = results.problems
+    assert problem.startswith(f"{tmp_path / 'broken'}: ")
+    assert reason in problem
+
+
+def test_a_refused_run_is_named_with_the_reason(tmp_path):
+    write_run(tmp_path / "good")
+    root = write_ended(tmp_path / "refused", "data", status="refused", message="workers=3 does not divide")
+    (root / "run.yaml").unlink()
+    assert load([tmp_path]).problems == [f"{root}: refused before it started (workers=3 does not divide)"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no symbolic links")
+def test_a_link_to_a_run_is_the_same_run(tmp_path):
+    root = write_run(tmp_path / "run")
+    (tmp_path / "latest").symlink_to(root)
+    assert len(load([tmp_path / "latest", tmp_path]).runs) == 1
+
+
+def test_nothing_to_read_is_the_users_mistake(tmp_path):
+    with pytest.raises(UserError, match="is not a directory"):
+        load([tmp_path / "nowhere"])
+    with pytest.raises(UserError, match="no readable run at or below"):
+        load([tmp_path])
+    write_run(tmp_path / "run")
+    (tmp_path / "run" / "status.json").write_text("{")
+    with pytest.raises(UserError, match=r"status\.json is not whole JSON"):
+        load([tmp_path])

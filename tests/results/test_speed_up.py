@@ -1,0 +1,106 @@
+"""What a speed-up is measured against."""
+
+import math
+
+import pytest
+from recorded import write_ended, write_run
+
+from layerpar.errors import UserError
+from layerpar.results.load import load
+from layerpar.results.speedup import with_speed_up
+
+
+def seconds(value):
+    return {"train_seconds": value}
+
+
+def speed_ups(root, **options):
+    runs = with_speed_up(load([root]).runs, **options)
+    return {
+        path.rsplit("/", 1)[1]: (value, reason)
+        for path, value, reason in zip(runs["path"], runs["speed_up"], runs["speed_up_missing"], strict=True)
+    }
+
+
+def test_the_unit_is_the_serial_run_with_the_same_seed_and_threads(tmp_path):
+    write_run(tmp_path / "serial", measured=seconds(12.0))
+    write_run(tmp_path / "serial-seed1", seed=1, measured=seconds(9.0))
+    write_run(tmp_path / "serial-all", threads_per_worker=2, measured=seconds(6.0))
+    write_run(tmp_path / "data", "data", measured=seconds(8.0))
+    write_run(tmp_path / "data-seed1", "data", seed=1, measured=seconds(3.0))
+    write_run(tmp_path / "data-all", "data", threads_per_worker=2, measured=seconds(5.0))
+    assert {name: value for name, (value, _) in speed_ups(tmp_path).items()} == {
+        "serial": 1.0,
+        "serial-seed1": 1.0,
+        "serial-all": 2.0,
+        "data": 1.5,
+        "data-seed1": 3.0,
+        "data-all": 1.2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"seed": 1}, "seed"),
+        ({"epochs": 7}, "epochs"),
+        ({"batch_size": 64}, "batch_size"),
+        ({"precision": "bf16"}, "precision"),
+        ({"architecture__norm": "batch"}, "architecture.norm"),
+        ({"architecture__depth": 4}, "architecture.depth"),
+        ({"dataset__train_limit": 100}, "dataset.train_limit"),
+        ({"dataset__name": "mnist", "seed": 2}, "dataset.name, seed"),
+    ],
+)
+def test_without_the_same_work_there_is_none_and_the_difference_is_named(tmp_path, changes, key):
+    write_run(tmp_path / "serial")
+    write_run(tmp_path / "other", "data", **changes)
+    value, reason = speed_ups(tmp_path)["other"]
+    assert math.isnan(value)
+    assert reason == f"the nearest serial run differs in {key}"
+
+
+def test_other_reasons_for_none(tmp_path):
+    write_run(tmp_path / "threads", "data", threads_per_worker=4)
+    write_ended(tmp_path / "failed", "serial", status="failed")
+    assert speed_ups(tmp_path)["threads"][1] == "no finished serial run"
+    write_run(tmp_path / "serial")
+    assert speed_ups(tmp_path)["threads"][1] == "no serial run with 4 threads per worker"
+    assert speed_ups(tmp_path)["failed"][1] == "the run is failed"
+
+
+def test_where_data_lies_and_how_often_is_logged_do_not_matter(tmp_path):
+    write_run(tmp_path / "serial", measured=seconds(4.0), dataset__root="/here", log_every_steps=1)
+    write_run(tmp_path / "data", "data", measured=seconds(2.0), dataset__root="/there", warmup_steps=0)
+    assert speed_ups(tmp_path)["data"] == (2.0, None)
+
+
+def test_of_several_units_those_with_the_same_optimizer_count_and_repeats_are_averaged(tmp_path):
+    write_run(tmp_path / "again", measured=seconds(8.0))
+    write_run(tmp_path / "serial", measured=seconds(12.0))
+    write_run(tmp_path / "tuned", optimizer__lr=0.1, measured=seconds(100.0))
+    write_run(tmp_path / "data", "data", measured=seconds(5.0))
+    write_run(tmp_path / "faster", "data", optimizer__lr=0.1, measured=seconds(5.0))
+    found = speed_ups(tmp_path)
+    assert found["data"][0] == 2.0
+    assert found["faster"][0] == 20.0
+    assert found["tuned"][0] == 1.0
+
+
+def test_another_baseline_prefers_as_many_workers(tmp_path):
+    write_run(tmp_path / "serial", measured=seconds(10.0))
+    for workers, value in ((2, 8.0), (4, 6.0)):
+        write_run(tmp_path / f"data{workers}", "data", workers=workers, measured=seconds(value))
+        write_run(tmp_path / f"layerwise{workers}", "layerwise", workers=workers, measured=seconds(2.0))
+    found = {name: value for name, (value, _) in speed_ups(tmp_path, baseline="data").items()}
+    assert found["serial"] == 0.8
+    assert (found["layerwise2"], found["layerwise4"]) == (4.0, 3.0)
+    assert (found["data2"], found["data4"]) == (1.0, pytest.approx(8 / 6))
+    assert speed_ups(tmp_path, baseline="layerwise local")["serial"][0] == 0.2
+
+
+def test_an_unknown_baseline_is_refused_with_those_there_are(tmp_path):
+    write_run(tmp_path / "data", "data")
+    with pytest.raises(UserError, match=r"--baseline=magic is not known; try --baseline=data"):
+        speed_ups(tmp_path, baseline="magic")
+    assert math.isnan(speed_ups(tmp_path, baseline="serial")["data"][0])

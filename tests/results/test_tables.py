@@ -1,0 +1,132 @@
+"""The tables that people read."""
+
+import io
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from recorded import MEBIBYTE, write_ended, write_run
+from rich.console import Console
+
+from layerpar.results.cells import compact, number, spread
+from layerpar.results.formats import csv, html, markdown, show
+from layerpar.results.lines import summarise
+from layerpar.results.load import load
+from layerpar.results.speedup import with_speed_up
+from layerpar.results.tables import comparison_tables, report_tables
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def write_study(root):
+    """Two depths; three seeds of which one misses the target; failures; a run without its serial run."""
+    for seed in range(3):
+        write_run(root / f"serial-{seed}", seed=seed, measured={"train_seconds": 10.0 + seed})
+        missed = {"time_to_target_seconds": None} if seed == 2 else {}
+        measured = {"train_seconds": 5.0 + seed / 4, "test_accuracy": 0.97 + seed / 1000} | missed
+        write_run(root / f"layerwise-{seed}", "layerwise", seed=seed, measured=measured)
+    write_run(root / "serial-all", threads_per_worker=2, measured={"train_seconds": 6.25})
+    write_run(root / "data-4", "data", workers=4, measured={"train_seconds": 123.4})
+    write_run(root / "data-2", "data", seed=9)
+    write_ended(root / "pipeline", "pipeline", status="failed", message="rank 1: killed by signal 9")
+    write_run(root / "deep", "layerwise", architecture__depth=16, target_accuracy=None)
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    write_study(tmp_path / "study")
+    monkeypatch.chdir(tmp_path)
+    return load([Path("study")]).runs
+
+
+@pytest.mark.parametrize("name", ["report.md", "report.html", "comparison.md"])
+def test_golden_table(runs, name):
+    tables = comparison_tables(runs) if name.startswith("comparison") else report_tables(runs)
+    text = html(tables) if name.endswith("html") else markdown(tables)
+    assert text == (GOLDEN / name).read_text()
+
+
+def test_golden_csv(runs):
+    text = csv(summarise(with_speed_up(runs)))
+    golden = pd.read_csv(GOLDEN / "report.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(text)), golden)
+
+
+def printed(tables, *, width, terminal):
+    file = io.StringIO()
+    show(tables, Console(file=file, width=width, force_terminal=terminal, no_color=True))
+    return file.getvalue()
+
+
+def test_a_pipe_gets_its_lines_whole(runs):
+    text = printed(report_tables(runs), width=80, terminal=False)
+    row = next(line for line in text.splitlines() if line.startswith("layerwise local"))
+    assert re.split(r"\s{2,}", row.strip()) == [
+        *("layerwise local", "replace", "2", "1", "97.10 ± 0.10", "5.25 ± 0.25", "2.09 ± 0.09"),
+        *("∞ (2 of 3 reached)", "5.00", "0.50", "301", "3 done"),
+    ]
+
+
+def test_a_narrow_terminal_loses_nothing(runs):
+    text = printed(comparison_tables(runs), width=80, terminal=True)
+    for part in ("97.10", "±0.10", "(2 threads)", "(2 of 3 reached)"):
+        assert part in text
+    assert "…" not in text
+
+
+def test_comparison_puts_the_first_to_the_target_on_top(tmp_path):
+    for mode, seconds, reached in (
+        ("serial", 9.0, 8.0),
+        ("data", 4.0, None),
+        ("pipeline", 3.0, None),
+        ("layerwise", 5.0, 4.0),
+    ):
+        write_run(
+            tmp_path / mode, mode, measured={"train_seconds": seconds, "time_to_target_seconds": reached}
+        )
+    (table,) = comparison_tables(load([tmp_path]).runs)
+    assert [row[0] for row in table.rows] == ["layerwise local", "serial", "pipeline 1f1b", "data"]
+
+
+def test_bytes_are_totals_in_a_comparison_and_per_step_in_a_report(tmp_path):
+    root = write_run(tmp_path / "run", "data", measured={"steps": 50})
+    (comparison,), (report,) = comparison_tables(load([root]).runs), report_tables(load([root]).runs)
+    total = 2 * 4 * (64 * 1024 + 7 * 1024**2 + 10 * 1024) * 500 / MEBIBYTE
+    assert dict(zip(comparison.heads, comparison.rows[0], strict=True))["MiB sent"] == f"{total:,.0f}"
+    assert dict(zip(report.heads, report.rows[0], strict=True))["MiB sent/step"] == f"{total / 50:,.0f}"
+
+
+def test_contended_runs_are_marked_and_explained(tmp_path):
+    write_run(tmp_path / "run", "data", workers=4)
+    (table,) = report_tables(load([tmp_path]).runs)
+    assert table.rows[0][0] == "data *"
+    assert [note for note in table.notes if note.startswith("* contended")]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (0.123, "0.12"),
+        (9.876, "9.88"),
+        (12.34, "12.3"),
+        (1234.5, "1,234"),
+        (float("inf"), "∞"),
+        (float("nan"), "-"),
+    ],
+)
+def test_numbers_have_two_decimals_below_ten_and_fewer_above(value, text):
+    assert number(value) == text
+
+
+def test_a_mean_over_fewer_than_the_finished_runs_says_so():
+    line = {"speed_up": 1.5, "speed_up_std": 0.25, "speed_up_count": 2, "num_done": 3}
+    assert spread(line, "speed_up") == "1.50 ± 0.25 (2 of 3)"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(999, "999"), (7_415_808, "7.42M"), (25_600, "25.6k"), (1.2e9, "1.2B")]
+)
+def test_counts_are_compact(count, text):
+    assert compact(count) == text
