@@ -31,13 +31,13 @@ class Column:
 
 
 def number(value: float, *, like: float | None = None) -> str:
-    """Two decimals below ten, one below a hundred, else none; `like` gives the decimals of another number."""
+    """As many decimals as its size asks for; `like` gives it those of another number."""
     if math.isnan(value):
         return NOTHING
     if math.isinf(value):
         return "∞"
     size = abs(value if like is None else like)
-    decimals = 0 if size >= 100 or size == 0 else 1 if size >= 10 else 2
+    decimals = 0 if size >= 100 or size == 0 else 1 if size >= 10 else 2 if size >= 0.1 else 3
     return f"{value:,.{decimals}f}"
 
 

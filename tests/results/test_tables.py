@@ -108,6 +108,7 @@ def test_contended_runs_are_marked_and_explained(tmp_path):
     ("value", "text"),
     [
         (0.0, "0"),
+        (0.0126, "0.013"),
         (0.123, "0.12"),
         (9.876, "9.88"),
         (12.34, "12.3"),
@@ -116,7 +117,7 @@ def test_contended_runs_are_marked_and_explained(tmp_path):
         (float("nan"), "-"),
     ],
 )
-def test_numbers_have_two_decimals_below_ten_and_fewer_above(value, text):
+def test_numbers_have_as_many_decimals_as_their_size_asks_for(value, text):
     assert number(value) == text
 
 

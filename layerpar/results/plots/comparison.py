@@ -52,7 +52,7 @@ def _draw_bars(ax: Axes, runs: pd.DataFrame, looks: dict[str, palette.Look]) -> 
         ax.barh(
             place, mean, xerr=deviation or None, height=0.65, capsize=2, color=looks[name].color, label=name
         )
-        text = f"{number(mean)} s" + ("" if pd.isna(bar["speed_up"]) else f"  {bar['speed_up']:.2f}x")
+        text = f"{number(mean)} s" + ("" if pd.isna(bar["speed_up"]) else f"  {number(bar['speed_up'])}x")
         ax.text(mean + deviation + 0.02 * longest, place, text, va="center", fontsize=8)
     style.name_bars(ax, bars["series"].tolist())
     ax.set_xlim(0, 1.35 * longest)
