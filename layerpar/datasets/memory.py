@@ -10,6 +10,7 @@ from torch import Tensor
 
 from layerpar.datasets.augment import UNCHANGED, Augment, Draws, crop_and_mirror, cut_out
 from layerpar.datasets.base import Batch, Request, epoch_order, stream
+from layerpar.datasets.normalise import Normalise, lay_out
 
 TEST_BATCH = 1000
 AUGMENTATION = 1
@@ -53,9 +54,7 @@ class MemoryLoader:
         self._request = request
         self._train = self._place(train)
         self._test = self._place(test)
-        scale = torch.tensor(std, device=request.device).view(1, -1, 1, 1)
-        self._gain = 1 / (255 * scale)
-        self._offset = torch.tensor(mean, device=request.device).view(1, -1, 1, 1) / scale
+        self._normalise = Normalise(mean, std, request.device)
         self._augment = augment
         self.steps_per_epoch = len(train.labels) // request.batch_size
 
@@ -89,8 +88,7 @@ class MemoryLoader:
         stored = samples.images.index_select(0, chosen)
         if draws is not None and (self._augment.pad or self._augment.flip):
             stored = crop_and_mirror(stored, draws, pad=self._augment.pad)
-        images = stored.float().mul_(self._gain).sub_(self._offset)
+        images = self._normalise(stored)
         if draws is not None and self._augment.cutout:
             images = cut_out(images, draws.centre, side=self._augment.cutout)
-        layout = torch.channels_last if self._request.channels_last else torch.contiguous_format
-        return Batch(images.contiguous(memory_format=layout), labels)
+        return Batch(lay_out(images, channels_last=self._request.channels_last), labels)

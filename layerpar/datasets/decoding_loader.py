@@ -1,0 +1,130 @@
+"""Sets of picture files: decode workers read ahead, and only for the workers that need images."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision.transforms import v2
+
+from layerpar.datasets.base import Batch, Request, epoch_order
+from layerpar.datasets.decode import Decoder, Job
+from layerpar.datasets.normalise import Normalise, lay_out
+from layerpar.datasets.pictures import Pictures
+from layerpar.errors import UserError
+
+if TYPE_CHECKING:
+    from layerpar.datasets.image_folder import ImageFolder
+
+TEST_BATCH = 100
+TEST_EPOCH = -1
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's training pictures, by which all weights that torchvision publishes were trained."""
+
+PR_SET_PDEATHSIG = 1
+
+logger = logging.getLogger(__name__)
+
+
+class DecodingLoader:
+    """Serves pictures that are decoded as they are needed. Pixels do not depend on who decodes them.
+
+    Args:
+        train: Training pictures.
+        test: Test pictures.
+        options: Sizes, decode workers, and what to do with a corrupt picture.
+        request: What this worker wants.
+
+    Attributes:
+        corrupt: The files met so far that cannot be read, with the reasons.
+    """
+
+    def __init__(self, train: Pictures, test: Pictures, *, options: ImageFolder, request: Request) -> None:
+        self.steps_per_epoch = len(train) // request.batch_size
+        self.corrupt: dict[str, str] = {}
+        self._skip = options.corrupt == "skip"
+        self._request = request
+        self._labels = train.labels.to(request.device)
+        self._test_labels = test.labels.to(request.device)
+        if not request.images:
+            return
+        self._normalise = Normalise(MEAN, STD, request.device)
+        cropped = v2.Compose([v2.RandomResizedCrop(options.size, antialias=True), v2.RandomHorizontalFlip()])
+        centred = v2.Compose([v2.Resize(options.resize, antialias=True), v2.CenterCrop(options.size)])
+        self._feed = _Feed(Decoder(train, cropped, size=options.size, seed=request.seed), options, request)
+        self._test_feed = _Feed(
+            Decoder(test, centred, size=options.size, seed=request.seed), options, request
+        )
+
+    def train(self, epoch: int) -> Iterator[Batch]:
+        order = epoch_order(len(self._labels), seed=self._request.seed, epoch=epoch)
+        batches = order.split(self._request.batch_size)[: self.steps_per_epoch]
+        chosen = [batch[self._request.shard] for batch in batches]
+        if not self._request.images:
+            return self._labels_only(self._labels, chosen)
+        return self._decoded(self._feed, self._labels, epoch, chosen)
+
+    def test(self) -> Iterator[Batch]:
+        chosen = list(torch.arange(len(self._test_labels)).split(TEST_BATCH))
+        if not self._request.images:
+            return self._labels_only(self._test_labels, chosen)
+        return self._decoded(self._test_feed, self._test_labels, TEST_EPOCH, chosen)
+
+    def _labels_only(self, labels: Tensor, chosen: list[Tensor]) -> Iterator[Batch]:
+        for batch in chosen:
+            yield Batch(None, labels[batch.to(labels.device)])
+
+    def _decoded(self, feed: _Feed, labels: Tensor, epoch: int, chosen: list[Tensor]) -> Iterator[Batch]:
+        jobs = [(epoch, batch.tolist()) for batch in chosen]
+        for batch, (stored, unreadable) in zip(chosen, feed.serve(jobs), strict=True):
+            for path, reason in unreadable.items():
+                self._report(path, reason)
+            images = self._normalise(stored.to(self._request.device, non_blocking=True))
+            images = lay_out(images, channels_last=self._request.channels_last)
+            yield Batch(images, labels[batch.to(labels.device)])
+
+    def _report(self, path: str, reason: str) -> None:
+        if not self._skip:
+            raise UserError(f"{path} is corrupt ({reason}); replace it, or try dataset.corrupt=skip")
+        if path not in self.corrupt:
+            self.corrupt[path] = reason
+            logger.warning("%s is corrupt (%s) and skipped, number %d", path, reason, len(self.corrupt))
+
+
+class _Feed:
+    """A `DataLoader` whose processes outlive an epoch; what it serves is said anew each time.
+
+    An iteration that was left early is dropped by the next one.
+    """
+
+    def __init__(self, decoder: Decoder, options: ImageFolder, request: Request) -> None:
+        processes = options.decode_workers
+        self._jobs: list[Job] = []
+        self._loader = DataLoader(
+            decoder,
+            batch_size=None,
+            sampler=self._jobs,
+            num_workers=processes,
+            prefetch_factor=options.prefetch if processes else None,
+            persistent_workers=processes > 0,
+            pin_memory=request.device.type == "cuda",
+            worker_init_fn=_die_with_parent,
+            generator=torch.Generator(),
+        )
+
+    def serve(self, jobs: list[Job]) -> Iterator[tuple[Tensor, dict[str, str]]]:
+        self._jobs[:] = jobs
+        return iter(self._loader)
+
+
+def _die_with_parent(_: int) -> None:
+    """Never outlive a parent that is killed (elsewhere than on Linux torch notices within 5 s)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,85 @@
+"""Any folder of class folders with pictures in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from layerpar.datasets.base import Dataset, Facts, Loader, Request, default_root
+from layerpar.datasets.pictures import Pictures, class_folders, list_pictures
+from layerpar.errors import require, require_at_least, require_choice
+
+
+@dataclass(kw_only=True)
+class ImageFolder(Dataset):
+    """Pictures in `train/CLASS/` and `val/CLASS/` (or `test/CLASS/`), decoded as they are needed.
+
+    A label is the place of its class's name among the sorted ones in `train`. Limits take pictures at even
+    distances over all classes. Training pictures are cropped at random (Szegedy et al. 2015, arXiv 1409.4842)
+    and mirrored, test pictures resized and cropped in the middle: torchvision's reference recipe.
+
+    Attributes:
+        root: Folder with the splits; null for `$LAYERPAR_DATA/NAME`, else `data/NAME`.
+        size: Height and width of a sample in pixels.
+        resize: Shorter side of a test picture before its middle is cropped.
+        decode_workers: Processes that decode for one worker; 0 for the worker itself. Changes no pixel.
+        prefetch: Batches that each of them decodes ahead.
+        corrupt: `error` ends the run at the first picture that cannot be read; `skip` puts the next one of
+            its class in its place, with a warning.
+    """
+
+    root: str | None
+    size: int
+    resize: int
+    decode_workers: int
+    prefetch: int
+    corrupt: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least("dataset.size", self.size, 1)
+        require_at_least("dataset.resize", self.resize, self.size)
+        require_at_least("dataset.decode_workers", self.decode_workers, 0)
+        require_at_least("dataset.prefetch", self.prefetch, 1)
+        require_choice("dataset.corrupt", self.corrupt, ("error", "skip"))
+
+    def facts(self) -> Facts:
+        """What listing the folders tells; no picture is opened.
+
+        Raises:
+            UserError: a folder is missing, empty or of an unknown class.
+        """
+        train, test = self._splits
+        return Facts((3, self.size, self.size), len(self.classes), len(train), len(test))
+
+    def loader(self, request: Request) -> Loader:
+        from layerpar.datasets.decoding_loader import DecodingLoader
+
+        train, test = self._splits
+        return DecodingLoader(train, test, options=self, request=request)
+
+    @property
+    def folder(self) -> Path:
+        """Where the splits are."""
+        return default_root(self.name) if self.root is None else Path(self.root).expanduser()
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """The names of the classes, in the order of their labels."""
+        return class_folders(self.folder / "train")
+
+    def test_pictures(self) -> Pictures:
+        """All test pictures."""
+        names = [name for name in ("val", "test") if (self.folder / name).is_dir()]
+        require(
+            bool(names),
+            f"{self.folder} has no folder val or test; put the pictures into {self.folder}/val/CLASS/, "
+            "or try dataset.root=FOLDER",
+        )
+        return list_pictures(self.folder / names[0], self.classes)
+
+    @cached_property
+    def _splits(self) -> tuple[Pictures, Pictures]:
+        train = list_pictures(self.folder / "train", self.classes)
+        return train.evenly(self.train_limit), self.test_pictures().evenly(self.test_limit)
