@@ -88,8 +88,8 @@ class Dataset:
 
     Attributes:
         name: The choice, as tables show it.
-        train_limit: Use only the first so many training samples; null for all.
-        test_limit: Use only the first so many test samples; null for all.
+        train_limit: Use only so many training samples, the first unless the set says otherwise; null for all.
+        test_limit: The same for test samples.
     """
 
     name: str

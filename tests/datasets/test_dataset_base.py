@@ -1,5 +1,7 @@
 """Sample order follows from seed and epoch, and from nothing else."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
@@ -9,13 +11,15 @@ from layerpar.datasets.base import default_root, epoch_order, limited, stream
 
 
 @given(num_samples=st.integers(0, 500), seed=st.integers(0, 2**40), epoch=st.integers(0, 1000))
-def test_an_epoch_visits_every_sample_once_in_an_order_that_can_be_repeated(num_samples, seed, epoch):
+def test_an_epoch_visits_every_sample_once_in_an_order_that_can_be_repeated(
+    num_samples: int, seed: int, epoch: int
+) -> None:
     order = epoch_order(num_samples, seed=seed, epoch=epoch)
     assert order.sort().values.tolist() == list(range(num_samples))
     assert order.equal(epoch_order(num_samples, seed=seed, epoch=epoch))
 
 
-def test_seeds_and_epochs_each_change_the_order():
+def test_seeds_and_epochs_each_change_the_order() -> None:
     orders = {
         tuple(epoch_order(50, seed=seed, epoch=epoch).tolist())
         for seed in (0, 1, 2, 2**32, 2**33)
@@ -24,7 +28,7 @@ def test_seeds_and_epochs_each_change_the_order():
     assert len(orders) == 20
 
 
-def test_order_leaves_the_global_generator_alone():
+def test_order_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(3)
     untouched = torch.rand(4)
     torch.manual_seed(3)
@@ -32,17 +36,19 @@ def test_order_leaves_the_global_generator_alone():
     assert torch.rand(4).equal(untouched)
 
 
-def test_a_key_is_more_than_the_sum_of_its_numbers():
+def test_a_key_is_more_than_the_sum_of_its_numbers() -> None:
     assert not torch.rand(8, generator=stream(1, 23)).equal(torch.rand(8, generator=stream(12, 3)))
     assert not torch.rand(8, generator=stream(1, 2)).equal(torch.rand(8, generator=stream(2, 1)))
 
 
 @pytest.mark.parametrize(("limit", "left"), [(None, 10), (3, 3), (10, 10), (99, 10)])
-def test_a_limit_never_adds_samples(limit, left):
+def test_a_limit_never_adds_samples(limit: int | None, left: int) -> None:
     assert limited(10, limit) == left
 
 
-def test_data_lies_below_the_environment_variable_else_in_data(monkeypatch, tmp_path):
+def test_data_lies_below_the_environment_variable_else_in_data(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("LAYERPAR_DATA", str(tmp_path))
     assert default_root("mnist") == tmp_path / "mnist"
     monkeypatch.delenv("LAYERPAR_DATA")

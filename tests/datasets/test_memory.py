@@ -1,12 +1,15 @@
 """Every worker of every mode sees the same pixels, whatever its share of the batch."""
 
+from collections.abc import Iterable
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from layerpar.datasets.augment import UNCHANGED, Augment
-from layerpar.datasets.base import Request, epoch_order
+from layerpar.datasets.base import Batch, Request, epoch_order
 from layerpar.datasets.memory import MemoryLoader, Samples
 
 AUGMENT = Augment(pad=2, flip=True, cutout=3)
@@ -20,10 +23,17 @@ TEST = Samples(
 )
 
 
-def loader(*, augment=AUGMENT, shard=slice(0, 16), images=True, seed=0, batch_size=16, channels_last=False):
+def loader(
+    *,
+    augment: Augment = AUGMENT,
+    shard: slice = slice(0, 16),
+    images: bool = True,
+    seed: int = 0,
+    channels_last: bool = False,
+) -> MemoryLoader:
     request = Request(
         seed=seed,
-        batch_size=batch_size,
+        batch_size=16,
         shard=shard,
         images=images,
         device=torch.device("cpu"),
@@ -34,17 +44,17 @@ def loader(*, augment=AUGMENT, shard=slice(0, 16), images=True, seed=0, batch_si
     )
 
 
-def pixels(batches):
+def pixels(batches: Iterable[Batch]) -> Tensor:
     return torch.cat([batch.images for batch in batches])
 
 
-def labels(batches):
+def labels(batches: Iterable[Batch]) -> Tensor:
     return torch.cat([batch.labels for batch in batches])
 
 
 @given(cut=st.integers(1, 15), seed=st.integers(0, 5), epoch=st.integers(0, 3))
 @settings(max_examples=20)
-def test_shards_put_together_are_the_batch_of_a_single_worker(cut, seed, epoch):
+def test_shards_put_together_are_the_batch_of_a_single_worker(cut: int, seed: int, epoch: int) -> None:
     whole = list(loader(seed=seed).train(epoch))
     parts = [loader(seed=seed, shard=shard).train(epoch) for shard in (slice(0, cut), slice(cut, 16))]
     for batch, low, high in zip(whole, *parts, strict=True):
@@ -52,26 +62,26 @@ def test_shards_put_together_are_the_batch_of_a_single_worker(cut, seed, epoch):
         assert batch.labels.equal(torch.cat((low.labels, high.labels)))
 
 
-def test_a_worker_without_images_gets_the_same_labels():
+def test_a_worker_without_images_gets_the_same_labels() -> None:
     assert labels(loader().train(1)).equal(labels(loader(images=False).train(1)))
     assert labels(loader().test()).equal(labels(loader(images=False).test()))
     assert all(batch.images is None for batch in loader(images=False).train(0))
 
 
-def test_batches_follow_the_epoch_order_and_drop_the_rest():
+def test_batches_follow_the_epoch_order_and_drop_the_rest() -> None:
     served = list(loader().train(2))
     assert len(served) == loader().steps_per_epoch == 3
     assert labels(served).tolist() == epoch_order(50, seed=0, epoch=2)[:48].tolist()
 
 
-def test_pixels_change_with_seed_epoch_and_step_only():
+def test_pixels_change_with_seed_epoch_and_step_only() -> None:
     first = next(loader().train(0)).images
     assert first.equal(next(loader().train(0)).images)
     assert not first.equal(next(loader().train(1)).images)
     assert not first.equal(next(loader(seed=1).train(0)).images)
 
 
-def test_augmentation_leaves_the_global_generator_alone():
+def test_augmentation_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(7)
     untouched = torch.rand(3)
     torch.manual_seed(7)
@@ -79,7 +89,7 @@ def test_augmentation_leaves_the_global_generator_alone():
     assert torch.rand(3).equal(untouched)
 
 
-def test_pixels_are_normalised_per_channel():
+def test_pixels_are_normalised_per_channel() -> None:
     batch = next(loader(augment=UNCHANGED).train(0))
     stored = TRAIN.images[batch.labels].float() / 255
     mean, std = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.5, 0.6, 0.7])
@@ -88,7 +98,7 @@ def test_pixels_are_normalised_per_channel():
     assert batch.labels.dtype == torch.int64
 
 
-def test_the_hole_has_the_mean_colour():
+def test_the_hole_has_the_mean_colour() -> None:
     images = pixels(loader(augment=Augment(pad=0, flip=False, cutout=3)).train(0))
     zero = (images == 0).all(dim=1).sum(dim=(1, 2))
     assert zero.min() >= 4, "a hole of side 3 keeps 4 pixels in a corner"
@@ -96,7 +106,7 @@ def test_the_hole_has_the_mean_colour():
 
 
 @pytest.mark.parametrize("augment", [UNCHANGED, AUGMENT])
-def test_layout_changes_no_pixel(augment):
+def test_layout_changes_no_pixel(augment: Augment) -> None:
     last = next(loader(augment=augment, channels_last=True).train(0)).images
     assert last.is_contiguous(memory_format=torch.channels_last)
     first = next(loader(augment=augment).train(0)).images
@@ -104,7 +114,7 @@ def test_layout_changes_no_pixel(augment):
     assert last.equal(first)
 
 
-def test_the_whole_test_set_in_order_and_unchanged():
+def test_the_whole_test_set_in_order_and_unchanged() -> None:
     served = list(loader().test())
     assert [len(batch.labels) for batch in served] == [1000, 1000, 300]
     assert labels(served).equal(TEST.labels)
