@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -35,11 +36,14 @@ def train(arguments: list[str], *, started: float) -> int:
     def task(composed: DictConfig) -> None:
         from layerpar.results.show import show_run
 
-        outcome = _attempt(composed, _output(), console, started=started)
-        outcomes.append(outcome)
+        root, label = _output(), str(composed.mode.name)
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             sweep[:] = [Path(HydraConfig.get().sweep.dir)]
-            _say(console, outcome, label=outcome.directory.root.name)
+            label = root.name
+        outcome = _attempt(composed, root, console, label=label, started=time.time() if outcomes else started)
+        outcomes.append(outcome)
+        if sweep:
+            _say(console, outcome, label=label)
         elif outcome.status == "done":
             show_run(outcome.directory.root, console)
 
@@ -59,7 +63,8 @@ def compare(arguments: list[str], *, started: float) -> int:
     def task(composed: DictConfig) -> None:
         root[:] = [_output()]
         for number, (name, variant) in enumerate(_variants(composed).items()):
-            outcome = _attempt(variant, root[0] / f"{number}-{name}", console, started=started)
+            begun = time.time() if outcomes else started
+            outcome = _attempt(variant, root[0] / f"{number}-{name}", console, label=name, started=begun)
             outcomes.append(outcome)
             _say(console, outcome, label=name)
 
@@ -80,35 +85,30 @@ def _variants(composed: DictConfig) -> dict[str, DictConfig]:
         for override in HydraConfig.get().overrides.task
         if not override.lstrip("+~").startswith("variants")
     ]
-    variants = {}
-    for name in composed.variants:
-        own = OmegaConf.to_container(composed.variants, resolve=False)[name]
+    variants: dict[str, DictConfig] = {}
+    given: Any = OmegaConf.to_container(composed.variants, resolve=False)
+    for name, own in given.items():
         variant = hydra.compose("train", overrides=[*common, *own])
         OmegaConf.resolve(variant)
         try:
             check(parse(variant))
         except UserError as error:
             raise UserError(f"{error}, or leave it out with ~variants.{name}") from error
-        variants[str(name)] = variant
-    if len({OmegaConf.to_yaml(variant) for variant in variants.values()}) < len(variants):
-        variants.pop("serial_all_cores", None)
+        if variant not in variants.values():  # on one core, one thread is all cores
+            variants[name] = variant
     return variants
 
 
-def _attempt(composed: DictConfig, root: Path, console: Console, *, started: float) -> Outcome:
+def _attempt(composed: DictConfig, root: Path, console: Console, *, label: str, started: float) -> Outcome:
     from layerpar.config import parse
     from layerpar.paths import RunDirectory
     from layerpar.run import Outcome, execute
 
     try:
         config = parse(composed)
-        return execute(config, composed, root, console, label=_label(composed), started=started)
+        return execute(config, composed, root, console, label=label, started=started)
     except UserError as error:
         return Outcome(RunDirectory(root), "refused", str(error))
-
-
-def _label(composed: DictConfig) -> str:
-    return str(composed.mode.name)
 
 
 def _output() -> Path:
@@ -144,7 +144,7 @@ def _finishing(directories: list[Path], console: Console) -> Iterator[None]:
 
 def _show(directories: list[Path], console: Console) -> None:
     for directory in directories:
-        from layerpar.results.show import show_sweep
+        from layerpar.results.show import show_sweep  # pandas and matplotlib: only once there is a result
 
         show_sweep(directory, console)
 

@@ -101,8 +101,8 @@ def parse(config: DictConfig) -> RunConfig:
         UserError: an unknown key, a value of the wrong type or out of range.
     """
     known = {field.name for field in fields(Settings)} | set(GROUPS)
-    for key in config:
-        require(str(key) in known, f"{key} is not a key of a run; leave out +{key}=…")
+    for key in map(str, config):
+        require(key in known, f"{key} is not a key of a run; leave out +{key}=…")
     flat = {key: value for key, value in config.items() if key not in GROUPS}
     settings = _typed(Settings, flat, prefix="")
     options = {group: _option(group, config[group]) for group in GROUPS}

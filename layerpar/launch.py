@@ -45,10 +45,7 @@ class Launcher:
             bool(host[0]) and host[2].isdigit(),
             f"{key}={self.rendezvous_endpoint} is not HOST:PORT; try {key}=localhost:0",
         )
-        seconds = self.timeout_seconds
-        require(
-            seconds >= 1, f"launcher.timeout_seconds={seconds} is too small; try launcher.timeout_seconds=600"
-        )
+        require_at_least("launcher.timeout_seconds", self.timeout_seconds, 1)
 
     def network_interface(self) -> str | None:
         """The interface to bind gloo to, None to let it choose."""
@@ -95,14 +92,16 @@ def launch(launcher: Launcher, directory: RunDirectory, *, workers: int, started
 
         def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:
             folders = {rank: directory.log(int(env["RANK"])) for rank, env in envs.items()}
-            for folder in folders.values():
+            errors = {rank: str(folder / "error.json") for rank, folder in folders.items()}
+            for rank, folder in folders.items():
                 folder.mkdir(parents=True, exist_ok=True)
+                envs[rank]["TORCHELASTIC_ERROR_FILE"] = errors[rank]
             return LogsDest(
                 stdouts={rank: str(folder / "stdout.log") for rank, folder in folders.items()},
                 stderrs={rank: str(folder / "stderr.log") for rank, folder in folders.items()},
                 tee_stdouts=dict.fromkeys(folders, ""),
                 tee_stderrs=dict.fromkeys(folders, ""),
-                error_files={rank: str(folder / "error.json") for rank, folder in folders.items()},
+                error_files=errors,
             )
 
         @property

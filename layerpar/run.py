@@ -101,15 +101,16 @@ def execute(
         Interrupted: the user or the system stopped it; the status says so and no worker is left.
     """
     directory = RunDirectory(root.absolute())
-    require(not directory.run_yaml.exists(), f"{root} already holds a run; try hydra.run.dir=ANOTHER")
+    taken = directory.run_yaml.exists() and read_status(directory)["status"] != "refused"
+    require(not taken, f"{root} already holds a run; try hydra.run.dir=ANOTHER")
+    directory.root.mkdir(parents=True, exist_ok=True)
+    write_status(directory, "created", phase="starting")
+    OmegaConf.save(composed, directory.run_yaml, resolve=True)
     try:
         facts = check(config)
     except UserError as error:
         _end(directory, config, "refused", str(error))
         raise
-    directory.root.mkdir(parents=True, exist_ok=True)
-    write_status(directory, "created", phase="starting")
-    OmegaConf.save(composed, directory.run_yaml, resolve=True)
     steps = config.epochs * (facts.num_train // config.batch_size)
     try:
         with show_progress(console, directory, label=label, total_steps=steps):
@@ -132,6 +133,5 @@ def _failed(directory: RunDirectory, config: RunConfig, error: WorkerError) -> O
 
 
 def _end(directory: RunDirectory, config: RunConfig, status: str, message: str, **details: int) -> None:
-    directory.root.mkdir(parents=True, exist_ok=True)
     write_status(directory, status, message=message, **details)
     write_json(directory.summary, summary(config, status, Results()))

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from layerpar import cli
+from layerpar.measure.records import write_status
+from layerpar.paths import RunDirectory
 
 MISTAKES = {
     "unknown choice": (["mode=lazy"], "mode"),
@@ -65,6 +67,7 @@ def test_unwritable_output_directory(tmp_path: Path, capfd: pytest.CaptureFixtur
 
 def test_a_directory_is_never_overwritten(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "run.yaml").write_text("kept")
+    write_status(RunDirectory(tmp_path), "done")
     assert cli.run(["train", f"hydra.run.dir={tmp_path}"], started=0.0) == 2
     assert "already holds a run" in capfd.readouterr().err
     assert (tmp_path / "run.yaml").read_text() == "kept"

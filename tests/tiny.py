@@ -38,7 +38,14 @@ TIMEOUT_SECONDS = 60
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["torch._dynamo", "layerpar.worker", "hydra", "sklearn.datasets", "sklearn.model_selection"]
+    [
+        "torch._dynamo",
+        "torch.distributed.pipelining",
+        "layerpar.worker",
+        "hydra",
+        "sklearn.datasets",
+        "sklearn.model_selection",
+    ]
 )
 
 

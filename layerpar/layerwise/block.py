@@ -118,7 +118,7 @@ class Block(ABC):
     @torch.no_grad()
     def set_weights(self, weights: list[Tensor]) -> None:
         """Go on from copies of these, in the order of `weights`."""
-        torch._foreach_copy_(self._parameters, weights)
+        torch._foreach_copy_(self.weights(), weights)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, head and optimizer: a copy that later steps leave alone."""

@@ -23,7 +23,7 @@ class FrozenBlock(Block):
         with self._autocast():
             logits = self._above(self.layers(self.links.source.get()))
             loss = nn.functional.cross_entropy(logits, labels)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._updater.step()
         return self.classifier_scalars(loss, logits, labels)
 

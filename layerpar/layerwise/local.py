@@ -49,7 +49,7 @@ class LocalBlock(Block):
             if self._projection is not None:
                 matching = similarity_loss(self._projection(outputs), labels, self._num_classes)
                 loss = (1 - self._similarity) * cross_entropy + self._similarity * matching
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._updater.step()
         return self.classifier_scalars(cross_entropy, logits, labels)
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from layerpar.paths import RunDirectory
 from layerpar.results import formats
-from layerpar.results.load import load
+from layerpar.results.load import find_run_directories, load
 from layerpar.results.plots.draw import draw
 from layerpar.results.report import render
 from layerpar.results.tables import comparison_tables
@@ -52,8 +52,10 @@ def show_run(root: Path, console: Console) -> None:
 def show_sweep(directory: Path, console: Console) -> None:
     """The table of a sweep or a comparison, and beside its runs: results.csv, results.md, figures/.
 
-    Runs that did not end well are rows too; an empty sweep prints nothing.
+    Runs that did not end well are rows too; a sweep without any run prints nothing.
     """
+    if not find_run_directories([directory]):
+        return
     results = load([directory])
     formats.show(comparison_tables(results.runs), console)
     for name, form in (("results.csv", "csv"), ("results.md", "markdown")):
@@ -64,7 +66,7 @@ def show_sweep(directory: Path, console: Console) -> None:
     folder.mkdir(exist_ok=True)
     written, _ = draw(results, folder)
     pictures = [path for path in written if path.suffix == ".png"]
-    first = next((path for path in pictures if path.stem == "comparison"), *pictures[:1])
-    others = f" and {len(pictures) - 1} more beside it" if len(pictures) > 1 else ""
-    console.print(f"figure: {first}{others}", soft_wrap=True, highlight=False)
+    if pictures:
+        others = f" and {len(pictures) - 1} more beside it" if len(pictures) > 1 else ""
+        console.print(f"figure: {pictures[0]}{others}", soft_wrap=True, highlight=False)
     console.print(f"results: {directory}", soft_wrap=True, highlight=False)

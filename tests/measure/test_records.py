@@ -1,0 +1,53 @@
+"""Files that are whole whenever somebody looks."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from layerpar.measure.records import MetricsLog, read_status, write_json, write_status
+from layerpar.paths import RunDirectory
+
+
+def test_json_is_strict_and_nothing_temporary_stays(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    write_json(path, {"never": math.inf, "nothing": math.nan, "nested": [{"x": -math.inf}], "kept": 0.5})
+    assert json.loads(path.read_text()) == {
+        "never": None,
+        "nothing": None,
+        "nested": [{"x": None}],
+        "kept": 0.5,
+    }
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "status.json"
+    write_json(path, {"status": "done"})
+    with pytest.raises(TypeError):
+        write_json(path, {"status": object()})
+    assert json.loads(path.read_text()) == {"status": "done"}
+
+
+def test_status_says_what_is_known(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    write_status(directory, "diverged", message="loss became nan at step 3", step=3)
+    assert read_status(directory) == {
+        "status": "diverged",
+        "phase": None,
+        "message": "loss became nan at step 3",
+        "step": 3,
+    }
+
+
+def test_every_line_is_on_disk_at_once(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    log = MetricsLog(directory)
+    log.write("train", step=1, train_loss=math.nan)
+    log.write("evaluate", step=2)
+    lines = [json.loads(line) for line in directory.metrics.read_text().splitlines()]
+    assert lines == [{"event": "train", "step": 1, "train_loss": None}, {"event": "evaluate", "step": 2}]
+    log.close()
