@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from layerpar.errors import require
+from layerpar.seeds import stream
 
 
 @dataclass(frozen=True)
@@ -119,16 +119,6 @@ class Dataset:
 def epoch_order(num_samples: int, *, seed: int, epoch: int) -> Tensor:
     """The order in which every mode sees the training samples in this epoch: a permutation, on the CPU."""
     return torch.randperm(num_samples, generator=stream(seed, epoch))
-
-
-def stream(*key: int) -> torch.Generator:
-    """Random numbers that follow from `key` alone, on the CPU so that they are the same for every device."""
-    return torch.Generator().manual_seed(stream_seed(*key))
-
-
-def stream_seed(*key: int) -> int:
-    """32 bits that follow from `key`; torch's CPU generator would use no more of a longer seed."""
-    return int.from_bytes(blake2b(repr(key).encode(), digest_size=4).digest(), "little")
 
 
 def limited(available: int, limit: int | None) -> int:

@@ -12,8 +12,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from layerpar.datasets.base import stream_seed
 from layerpar.datasets.pictures import Pictures
+from layerpar.seeds import stream_seed
 
 Job = tuple[int, list[int]]
 """The epoch, and which pictures the batch consists of."""

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from layerpar.datasets.augment import UNCHANGED, Augment, Draws, crop_and_mirror, cut_out
-from layerpar.datasets.base import Batch, Request, epoch_order, stream
+from layerpar.datasets.base import Batch, Request, epoch_order
 from layerpar.datasets.normalise import Normalise, lay_out
+from layerpar.seeds import stream
 
 TEST_BATCH = 1000
 AUGMENTATION = 1

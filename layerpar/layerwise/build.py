@@ -17,9 +17,7 @@ from layerpar.layerwise.links import ACTIVATIONS, GRADIENTS, PROBES, Queue, Rece
 from layerpar.layerwise.stream import StreamEngine
 from layerpar.layerwise.weights import WeightsEngine
 from layerpar.modes.base import Workload
-
-HEAD_STREAM = 1 << 31
-"""Keeps the seeds of heads apart from those of epochs."""
+from layerpar.seeds import stream_seed
 
 
 @dataclass(frozen=True)
@@ -184,7 +182,7 @@ def _parts(workload: Workload, plan: Plan, index: int, outputs: list[Tensor], li
 
     def seeded(build: Callable[[], nn.Module]) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed((workload.config.seed << 32) + HEAD_STREAM + layers.stop - 1)
+            torch.manual_seed(stream_seed(workload.config.seed, "head", layers.stop - 1))
             return build().to(workload.device)
 
     return Parts(

@@ -8,8 +8,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from layerpar.datasets.augment import Augment, Draws, crop_and_mirror, cut_out
-from layerpar.datasets.base import stream
 from layerpar.errors import UserError
+from layerpar.seeds import stream
 
 
 def drawn(offset: tuple[int, int] = (0, 0), mirrored: int = 0) -> Draws:

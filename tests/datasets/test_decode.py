@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from picture_files import encoded, picture, write_folder
 from torch import Tensor
 
-from layerpar.datasets.base import stream_seed
 from layerpar.datasets.decode import CorruptPictureError, Decoder, decode
 from layerpar.datasets.pictures import Pictures, class_folders, list_pictures
+from layerpar.seeds import stream_seed
 
 BASELINE = encoded(picture(1))
 PROGRESSIVE = encoded(picture(1, width=200, height=200), progressive=True)

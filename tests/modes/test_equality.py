@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from layerpar.config import RunConfig
 from layerpar.datasets.base import Request
+from layerpar.seeds import stream_seed
 
 STEPS = 5
 OBJECTIVES = (
@@ -94,7 +95,7 @@ def test_local_is_what_its_definition_says(cuts: list[int]) -> None:
     written = Written(config, cuts)
     heads, updaters = [], []
     for block, (_, last) in zip(written.blocks, written.spans, strict=True):
-        torch.manual_seed((config.seed << 32) + (1 << 31) + last - 1)
+        torch.manual_seed(stream_seed(config.seed, "head", last - 1))
         heads.append(nn.Linear(12, 10) if block is not written.blocks[-1] else nn.Identity())
         updaters.append(config.optimizer.updater([*block.parameters(), *heads[-1].parameters()], 6))
     for batch in written.batches:
