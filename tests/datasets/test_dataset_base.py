@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerpar.datasets.base import default_root, epoch_order, limited, stream
+from layerpar.datasets.base import default_root, epoch_order, limited
+from layerpar.seeds import stream
 
 
 @given(num_samples=st.integers(0, 500), seed=st.integers(0, 2**40), epoch=st.integers(0, 1000))

@@ -20,9 +20,10 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-from layerpar.datasets.base import Batch, Loader, epoch_order, stream_seed
+from layerpar.datasets.base import Batch, Loader, epoch_order
 from layerpar.datasets.decoding_loader import MEAN, STD
 from layerpar.errors import UserError
+from layerpar.seeds import stream_seed
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
