@@ -18,10 +18,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from layerpar.config import RunConfig, parse
-from layerpar.datasets.base import Request
+from layerpar.datasets.base import Loader, Request
 from layerpar.errors import DivergedError, UserError
 from layerpar.launch import STARTED_VARIABLE
 from layerpar.measure import environment
@@ -36,7 +37,7 @@ from layerpar.measure.records import (
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.modes.base import Engine, Workload
 from layerpar.paths import RunDirectory
-from layerpar.ranks import join, worker_device
+from layerpar.ranks import Ranks, join, worker_device
 from layerpar.train import Progress, evaluate, train_epoch, warm_up
 
 PR_SET_PDEATHSIG = 1
@@ -74,38 +75,57 @@ def run(config: RunConfig, directory: RunDirectory, *, started: float) -> None:
     """
     device = worker_device(config.device, int(os.environ["LOCAL_RANK"]))
     ranks = join(device, timeout_seconds=config.launcher.timeout_seconds)
-    stopwatch = Stopwatch(device)
     if ranks.rank == 0:
         write_status(directory, "running", phase="measuring")
         write_json(directory.environment, environment.describe(device))
-    facts = config.dataset.facts()
-    network = config.architecture.create(facts.input_shape, facts.num_classes, seed=config.seed)
-    network.plain.to(device)
-    steps = config.epochs * (facts.num_train // config.batch_size)
-    engine = config.mode.engine(Workload(config, network, facts, ranks, device, steps, stopwatch))
-    loader = config.dataset.loader(
-        Request(
-            seed=config.seed,
-            batch_size=config.batch_size,
-            shard=engine.shard,
-            images=engine.reads_images,
-            device=device,
-            channels_last=config.architecture.channels_last,
-        )
-    )
+    workload, engine, loader = assemble(config, ranks, device)
     if engine.owner:
         write_status(directory, "running", phase="warmup")
     warm_up(engine, loader, steps=config.warmup_steps)
     environment.reset_peak_memory(device)
+    start_seconds = time.time() - started
+    progress = _epochs(config, engine, loader, workload.stopwatch, directory)
+    records = _gather(engine, workload.stopwatch, ranks.rank)
+    state = engine.full_state()
+    if state is not None:
+        _save(directory, state)
+        results = _results(config, workload, progress, records, start_seconds=start_seconds)
+        write_json(directory.summary, summary(config, "done", results))
+        write_status(directory, "done")
+
+
+def assemble(config: RunConfig, ranks: Ranks, device: torch.device) -> tuple[Workload, Engine, Loader]:
+    """Everything that trains, on this rank: same weights and same batches in every mode. Collective."""
+    facts = config.dataset.facts()
+    network = config.architecture.create(facts.input_shape, facts.num_classes, seed=config.seed)
+    network.plain.to(device)
+    steps = config.epochs * (facts.num_train // config.batch_size)
+    workload = Workload(config, network, facts, ranks, device, steps, Stopwatch(device))
+    engine = config.mode.engine(workload)
+    request = Request(
+        seed=config.seed,
+        batch_size=config.batch_size,
+        shard=engine.shard,
+        images=engine.reads_images,
+        device=device,
+        channels_last=config.architecture.channels_last,
+    )
+    return workload, engine, config.dataset.loader(request)
+
+
+def _epochs(
+    config: RunConfig, engine: Engine, loader: Loader, stopwatch: Stopwatch, directory: RunDirectory
+) -> Progress:
     log = MetricsLog(directory) if engine.owner else None
     progress = Progress()
-    start_seconds = time.time() - started
     if log is not None and engine.notes:
         log.write("engine", **engine.notes)
     for epoch in range(config.epochs):
         if engine.owner:
             write_status(directory, "running", phase="training")
         means = train_epoch(engine, loader, config, progress, epoch=epoch, stopwatch=stopwatch, log=log)
+        if engine.owner:
+            write_status(directory, "running", phase="evaluating")
         scores = evaluate(engine, loader)
         if scores is not None and log is not None:
             accuracy, test_loss = scores
@@ -120,32 +140,42 @@ def run(config: RunConfig, directory: RunDirectory, *, started: float) -> None:
                 test_loss=test_loss,
                 **means,
             )
-    records = _gather(engine, stopwatch, ranks.rank)
-    state = engine.full_state()
-    if state is not None:
-        temporary = directory.model.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(directory.model)
-        contended = environment.is_contended(
-            device, workers=int(os.environ["LOCAL_WORLD_SIZE"]), threads_per_worker=config.threads_per_worker
-        )
-        accuracies = [accuracy for _, accuracy, _ in progress.evaluations]
-        results = Results(
-            num_parameters=network.num_parameters,
-            device=device.type,
-            train_seconds=progress.train_seconds,
-            samples_per_second=progress.step * config.batch_size / progress.train_seconds,
-            test_accuracy=accuracies[-1],
-            best_test_accuracy=max(accuracies),
-            test_loss=progress.evaluations[-1][2],
-            time_to_target_seconds=progress.time_to(config.target_accuracy),
-            steps=progress.step,
-            start_seconds=start_seconds,
-            contended=contended,
-            ranks=records,
-        )
-        write_json(directory.summary, summary(config, "done", results))
-        write_status(directory, "done")
+    return progress
+
+
+def _save(directory: RunDirectory, state: dict[str, Tensor]) -> None:
+    temporary = directory.model.with_suffix(".tmp")
+    torch.save(state, temporary)
+    temporary.replace(directory.model)
+
+
+def _results(
+    config: RunConfig,
+    workload: Workload,
+    progress: Progress,
+    records: tuple[RankRecord, ...],
+    *,
+    start_seconds: float,
+) -> Results:
+    accuracies = [accuracy for _, accuracy, _ in progress.evaluations]
+    return Results(
+        num_parameters=workload.network.num_parameters,
+        device=workload.device.type,
+        train_seconds=progress.train_seconds,
+        samples_per_second=progress.step * config.batch_size / progress.train_seconds,
+        test_accuracy=accuracies[-1],
+        best_test_accuracy=max(accuracies),
+        test_loss=progress.evaluations[-1][2],
+        time_to_target_seconds=progress.time_to(config.target_accuracy),
+        steps=progress.step,
+        start_seconds=start_seconds,
+        contended=environment.is_contended(
+            workload.device,
+            workers=int(os.environ["LOCAL_WORLD_SIZE"]),
+            threads_per_worker=config.threads_per_worker,
+        ),
+        ranks=records,
+    )
 
 
 def _gather(engine: Engine, stopwatch: Stopwatch, rank: int) -> tuple[RankRecord, ...]:

@@ -16,11 +16,11 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor
 
 from layerpar.config import RunConfig, parse
-from layerpar.datasets.base import Loader, Request
-from layerpar.measure.stopwatch import Stopwatch
-from layerpar.modes.base import Engine, Workload
+from layerpar.datasets.base import Loader
+from layerpar.modes.base import Engine
 from layerpar.paths import config_directory
 from layerpar.ranks import Ranks
+from layerpar.worker import assemble
 
 TINY = (
     "dataset=digits",
@@ -91,21 +91,7 @@ def on_workers(function: Callable[..., Any], world_size: int, *arguments: Any) -
 
 def build(config: RunConfig, ranks: Ranks) -> tuple[Engine, Loader]:
     """This worker's engine and loader, as the worker makes them."""
-    device = torch.device("cpu")
-    facts = config.dataset.facts()
-    network = config.architecture.create(facts.input_shape, facts.num_classes, seed=config.seed)
-    steps = config.epochs * (facts.num_train // config.batch_size)
-    engine = config.mode.engine(Workload(config, network, facts, ranks, device, steps, Stopwatch(device)))
-    loader = config.dataset.loader(
-        Request(
-            seed=config.seed,
-            batch_size=config.batch_size,
-            shard=engine.shard,
-            images=engine.reads_images,
-            device=device,
-            channels_last=config.architecture.channels_last,
-        )
-    )
+    _, engine, loader = assemble(config, ranks, torch.device("cpu"))
     return engine, loader
 
 
