@@ -53,7 +53,8 @@ class Schedule:
         if self.name == "onecycle":
             peak = [group["lr"] for group in optimizer.param_groups]
             share = max(self.warmup, 1 / total_steps)
-            return OneCycleLR(optimizer, peak, total_steps=total_steps + 1, pct_start=share)
+            steps = total_steps + 1
+            return OneCycleLR(optimizer, peak, total_steps=steps, pct_start=share, cycle_momentum=False)
         if self.name == "cosine":
             after = CosineAnnealingLR(optimizer, rest)
         elif self.name == "step":

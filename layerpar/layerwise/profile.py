@@ -72,8 +72,8 @@ def _time_layers(workload: Workload, head: str | None, *, samples: int) -> Profi
     profile = Profile([], [], [], [], [])
     facts, last = workload.facts, len(workload.network.layers) - 1
     layout = torch.channels_last if workload.config.architecture.channels_last else torch.contiguous_format
-    inputs = torch.rand(samples, *facts.input_shape, device=workload.device).to(memory_format=layout)
     with torch.random.fork_rng():
+        inputs = torch.rand(samples, *facts.input_shape, device=workload.device).to(memory_format=layout)
         for index, original in enumerate(workload.network.layers):
             layer = deepcopy(original)
             inputs, times = _time_module(workload, layer, inputs)

@@ -1,0 +1,58 @@
+"""Measured times of layers: fast to get, and in the right proportion."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+from tiny import composed
+
+from layerpar.layerwise.profile import Profile, measure
+from layerpar.measure.stopwatch import Stopwatch
+from layerpar.modes.base import Workload
+from layerpar.ranks import Ranks
+
+CPU = torch.device("cpu")
+
+
+def workload(*overrides: str) -> Workload:
+    config = composed("dataset=synthetic", "device=cpu", *overrides)
+    facts = config.dataset.facts()
+    network = config.architecture.create(facts.input_shape, facts.num_classes, seed=0)
+    return Workload(config, network, facts, Ranks(0, 2), CPU, 10, Stopwatch(CPU))
+
+
+def total(profile: Profile, layer: int) -> float:
+    return profile.forward[layer] + profile.backward_input[layer] + profile.backward_weights[layer]
+
+
+def test_wide_layers_cost_more_than_narrow_ones() -> None:
+    work = workload(
+        "architecture.width=512", "architecture.depth=3", "batch_size=64", "architecture.norm=none"
+    )
+    profile = measure(work, head="linear")
+    lengths = {len(times) for times in vars(profile).values()}
+    assert lengths == {4}
+    assert total(profile, 1) > 3 * total(profile, 3)
+    assert profile.head[3] == 0 < min(profile.head[:3])
+    assert min(profile.update) > 0
+
+
+def test_measuring_leaves_the_network_and_the_random_numbers_alone() -> None:
+    work = workload("architecture=cnn", "architecture.depth=3", "architecture.width=8", "batch_size=16")
+    before = {name: tensor.clone() for name, tensor in work.network.plain.state_dict().items()}
+    state = torch.random.get_rng_state()
+    measure(work, head="conv")
+    after = work.network.plain.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(parameter.grad is None for parameter in work.network.plain.parameters())
+
+
+@pytest.mark.parametrize("architecture", ["architecture=mlp", "architecture=resnet architecture.depth=20"])
+def test_large_networks_are_measured_on_few_samples(architecture: str) -> None:
+    work = workload(*architecture.split(), "batch_size=128")
+    before = time.process_time()
+    measure(work, head="linear")
+    assert time.process_time() - before < 10, "the budget is 2 s on an idle machine"
