@@ -48,7 +48,7 @@ def test_onecycle_peaks_at_the_rate() -> None:
     seen = rates(config("onecycle", warmup=0.5), 8)
     assert 0.95 < max(seen) <= 1
     assert seen.index(max(seen)) == 4
-    assert seen[0] < 0.1 > seen[-1]
+    assert seen[0] < 0.2 > seen[-1]
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
