@@ -40,10 +40,12 @@ class Batch:
         images: (batch, channels, height, width), float32, normalised; None on a worker that does not own
             the network's input.
         labels: (batch,), int64.
+        indices: (batch,), int64, on the CPU: where the samples stand in the training or test set.
     """
 
     images: Tensor | None
     labels: Tensor
+    indices: Tensor
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,11 @@ class Dataset:
             require(
                 limit is None or limit >= 1, f"dataset.{key}={limit} is too small; try dataset.{key}=null"
             )
+
+    @property
+    def is_random(self) -> bool:
+        """Whether a training image differs from one epoch to the next."""
+        return False
 
     def facts(self) -> Facts:
         """Sizes and shapes, reading as little as possible; called once before any worker starts.

@@ -79,7 +79,7 @@ class DecodingLoader:
 
     def _labels_only(self, labels: Tensor, chosen: list[Tensor]) -> Iterator[Batch]:
         for batch in chosen:
-            yield Batch(None, labels[batch.to(labels.device)])
+            yield Batch(None, labels[batch.to(labels.device)], batch)
 
     def _decoded(self, feed: _Feed, labels: Tensor, epoch: int, chosen: list[Tensor]) -> Iterator[Batch]:
         jobs = [(epoch, batch.tolist()) for batch in chosen]
@@ -88,7 +88,7 @@ class DecodingLoader:
                 self._report(path, reason)
             images = self._normalise(stored.to(self._request.device, non_blocking=True))
             images = lay_out(images, channels_last=self._request.channels_last)
-            yield Batch(images, labels[batch.to(labels.device)])
+            yield Batch(images, labels[batch.to(labels.device)], batch)
 
     def _report(self, path: str, reason: str) -> None:
         if not self._skip:

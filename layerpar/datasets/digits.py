@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from layerpar.datasets.augment import Augment
+from layerpar.datasets.augment import UNCHANGED, Augment
 from layerpar.datasets.base import Dataset, Facts, Loader, Request, limited
 from layerpar.datasets.memory import MemoryLoader, Samples
 
@@ -20,6 +20,10 @@ class Digits(Dataset):
     """
 
     augment: Augment
+
+    @property
+    def is_random(self) -> bool:
+        return self.augment != UNCHANGED
 
     def facts(self) -> Facts:
         train, test = limited(NUM_TRAIN, self.train_limit), limited(NUM_TEST, self.test_limit)

@@ -44,6 +44,10 @@ class ImageFolder(Dataset):
         require_at_least("dataset.prefetch", self.prefetch, 1)
         require_choice("dataset.corrupt", self.corrupt, ("error", "skip"))
 
+    @property
+    def is_random(self) -> bool:
+        return True
+
     def facts(self) -> Facts:
         """What listing the folders tells; no picture is opened.
 

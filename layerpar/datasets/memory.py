@@ -61,17 +61,18 @@ class MemoryLoader:
 
     def train(self, epoch: int) -> Iterator[Batch]:
         order = epoch_order(len(self._train.labels), seed=self._request.seed, epoch=epoch)
-        order = order.to(self._request.device)
+        on_device = order.to(self._request.device)
         draws = self._draw(epoch) if self._request.images else None
         for step in range(self.steps_per_epoch):
             first = step * self._request.batch_size
             batch = slice(first, first + self._request.batch_size)
             own = None if draws is None else draws[batch][self._request.shard]
-            yield self._batch(self._train, order[batch][self._request.shard], own)
+            chosen, indices = (places[batch][self._request.shard] for places in (on_device, order))
+            yield self._batch(self._train, chosen, indices, own)
 
     def test(self) -> Iterator[Batch]:
-        for chosen in torch.arange(len(self._test.labels), device=self._request.device).split(TEST_BATCH):
-            yield self._batch(self._test, chosen, None)
+        for indices in torch.arange(len(self._test.labels)).split(TEST_BATCH):
+            yield self._batch(self._test, indices.to(self._request.device), indices, None)
 
     def _place(self, samples: Samples) -> Samples:
         images = samples.images if self._request.images else samples.images[:0]
@@ -82,14 +83,14 @@ class MemoryLoader:
         generator = stream(self._request.seed, epoch, AUGMENTATION)
         return self._augment.draw(len(self._train.labels), height, width, generator).to(self._request.device)
 
-    def _batch(self, samples: Samples, chosen: Tensor, draws: Draws | None) -> Batch:
+    def _batch(self, samples: Samples, chosen: Tensor, indices: Tensor, draws: Draws | None) -> Batch:
         labels = samples.labels[chosen]
         if not self._request.images:
-            return Batch(None, labels)
+            return Batch(None, labels, indices)
         stored = samples.images.index_select(0, chosen)
         if draws is not None and (self._augment.pad or self._augment.flip):
             stored = crop_and_mirror(stored, draws, pad=self._augment.pad)
         images = self._normalise(stored)
         if draws is not None and self._augment.cutout:
             images = cut_out(images, draws.centre, side=self._augment.cutout)
-        return Batch(lay_out(images, channels_last=self._request.channels_last), labels)
+        return Batch(lay_out(images, channels_last=self._request.channels_last), labels, indices)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from layerpar.datasets.augment import Augment
+from layerpar.datasets.augment import UNCHANGED, Augment
 from layerpar.datasets.base import Dataset, Facts, Loader, Request, default_root, limited
 from layerpar.datasets.catalogue import SOURCES
 from layerpar.datasets.download import obtain
@@ -34,6 +34,10 @@ class Published(Dataset):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_choice("dataset.source", self.source, SOURCES)
+
+    @property
+    def is_random(self) -> bool:
+        return self.augment != UNCHANGED
 
     def facts(self) -> Facts:
         """Constants, once the files are there (downloaded if need be) and are what they should be.

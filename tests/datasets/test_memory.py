@@ -119,3 +119,9 @@ def test_the_whole_test_set_in_order_and_unchanged() -> None:
     assert [len(batch.labels) for batch in served] == [1000, 1000, 300]
     assert labels(served).equal(TEST.labels)
     assert pixels(served).equal(pixels(loader(augment=UNCHANGED).test()))
+
+
+def test_indices_say_where_the_samples_stand() -> None:
+    for batch in loader(shard=slice(3, 7)).train(2):
+        assert batch.indices.equal(batch.labels)
+    assert torch.cat([batch.indices for batch in loader().test()]).tolist() == list(range(2300))
