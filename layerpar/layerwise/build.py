@@ -17,6 +17,7 @@ from layerpar.layerwise.links import ACTIVATIONS, GRADIENTS, PROBES, Queue, Rece
 from layerpar.layerwise.stream import StreamEngine
 from layerpar.layerwise.weights import WeightsEngine
 from layerpar.modes.base import Workload
+from layerpar.modes.cuts import Cuts
 from layerpar.seeds import stream_seed
 
 
@@ -25,14 +26,17 @@ class Plan:
     """Who trains what.
 
     Attributes:
-        blocks: The layers of each block.
+        cuts: The network's blocks.
         placement: The blocks of each worker.
-        loads: Predicted seconds per step of each block.
     """
 
-    blocks: list[range]
+    cuts: Cuts
     placement: list[range]
-    loads: list[float]
+
+    @property
+    def blocks(self) -> list[range]:
+        """The layers of each block."""
+        return self.cuts.parts
 
     def layers(self, worker: int) -> range:
         """The network's layers that a worker trains."""
@@ -40,11 +44,8 @@ class Plan:
         return range(self.blocks[mine.start].start, self.blocks[mine.stop - 1].stop)
 
     def notes(self) -> dict[str, Any]:
-        """What the records tell of it: the cuts (to pin with mode.partition) and each worker's load."""
-        return {
-            "cuts": [block.start for block in self.blocks[1:]],
-            "predicted_loads": [sum(self.loads[index] for index in mine) for mine in self.placement],
-        }
+        """What the records tell of it."""
+        return self.cuts.notes([list(mine) for mine in self.placement])
 
 
 def build_stream(workload: Workload, plan: Plan, *, queue_depth: int) -> StreamEngine:
@@ -71,7 +72,7 @@ def build_stream(workload: Workload, plan: Plan, *, queue_depth: int) -> StreamE
         [gradient_sender, *up],
     ]
     blocks = [
-        workload.config.objective.block(_parts(workload, plan, index, borders.outputs, Links(*links)))
+        workload.config.objective.block(block_parts(workload, plan, index, borders.outputs, Links(*links)))
         for index, links in zip(mine, zip(*ends, strict=True), strict=True)
     ]
     return StreamEngine(
@@ -103,7 +104,7 @@ def build_weights(workload: Workload, plan: Plan) -> WeightsEngine:
     for index in plan.placement[workload.ranks.rank]:
         layers = plan.blocks[index]
         entries[layers.start] = Queue()
-        parts = _parts(workload, plan, index, borders.outputs, Links(entries[layers.start], None))
+        parts = block_parts(workload, plan, index, borders.outputs, Links(entries[layers.start], None))
         blocks.append(workload.config.objective.block(replace(parts, above=frozen[layers.stop :])))
     return WeightsEngine(
         workload,
@@ -177,7 +178,16 @@ def _chain(workload: Workload, blocks: list[Block], borders: Borders) -> Chain:
     return Chain(workload, blocks, receiver=receiver, sender=sender)
 
 
-def _parts(workload: Workload, plan: Plan, index: int, outputs: list[Tensor], links: Links) -> Parts:
+def block_parts(workload: Workload, plan: Plan, index: int, outputs: list[Tensor], links: Links) -> Parts:
+    """What block `index` of the plan is made of; its own modules' weights do not depend on the placement.
+
+    Args:
+        workload: What to train.
+        plan: Which layers it has.
+        index: Which block.
+        outputs: What each of the network's layers puts out, for shapes.
+        links: To its neighbours.
+    """
     layers = plan.blocks[index]
 
     def seeded(build: Callable[[], nn.Module]) -> nn.Module:

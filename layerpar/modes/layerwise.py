@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import torch.distributed as dist
 
 from layerpar.architectures.base import Network
 from layerpar.datasets.base import Facts
 from layerpar.errors import require, require_at_least, require_choice
 from layerpar.layerwise import partition
 from layerpar.layerwise.build import Plan, build_stream, build_weights
-from layerpar.layerwise.profile import measure
+from layerpar.modes import cuts
 from layerpar.modes.base import Engine, Mode, Workload
 
 if TYPE_CHECKING:
@@ -47,8 +46,7 @@ class Layerwise(Mode):
                 isinstance(given, int) and given >= 1,
                 f"mode.blocks={given} is neither workers, layers nor a number; try mode.blocks=workers",
             )
-        if not isinstance(self.partition, list):
-            require_choice("mode.partition", self.partition, ("balanced", "equal"))
+        cuts.check_choice(self.partition)
         require_choice("mode.exchange", self.exchange, ("activations", "weights"))
         require_at_least("mode.queue_depth", self.queue_depth, 1)
 
@@ -83,29 +81,16 @@ class Layerwise(Mode):
         return {"workers": workers, "layers": num_layers}.get(self.blocks, self.blocks)
 
     def engine(self, workload: Workload) -> Engine:
-        plan = shared(self._plan(workload) if workload.ranks.rank == 0 else None)
+        ranks, objective = workload.ranks, workload.config.objective
+        num_blocks = self.num_blocks(ranks.world_size, len(workload.network.layers))
+        blocks = cuts.decide(
+            workload,
+            self.partition,
+            num_blocks,
+            cost=partial(objective.cost, exchange=self.exchange),
+            head=objective.head_kind,
+        )
+        plan = Plan(blocks, partition.assign(blocks.loads, ranks.world_size))
         if self.exchange == "weights":
             return build_weights(workload, plan)
         return build_stream(workload, plan, queue_depth=self.queue_depth)
-
-    def _plan(self, workload: Workload) -> Plan:
-        num_layers = len(workload.network.layers)
-        num_blocks = self.num_blocks(workload.ranks.world_size, num_layers)
-        objective = workload.config.objective
-        cost = objective.cost(measure(workload, head=objective.head_kind), exchange=self.exchange)
-        if isinstance(self.partition, list):
-            cuts = self.partition
-        elif self.partition == "equal":
-            cuts = partition.equal(num_layers, num_blocks)
-        else:
-            cuts = partition.balanced(cost, num_layers, num_blocks)
-        loads = partition.predicted_loads(cost, cuts, num_layers)
-        placement = partition.assign(loads, workload.ranks.world_size)
-        return Plan(partition.blocks(cuts, num_layers), placement, loads)
-
-
-def shared(plan: Plan | None) -> Plan:
-    """The plan that rank 0 made, on every rank. Collective."""
-    holder: list[Any] = [plan]
-    dist.broadcast_object_list(holder, src=0)
-    return holder[0]

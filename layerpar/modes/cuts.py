@@ -1,0 +1,91 @@
+"""Where a mode cuts the network: decided on rank 0, by measured time where asked for, the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch.distributed as dist
+
+from layerpar.errors import require, require_choice
+from layerpar.layerwise import partition
+from layerpar.layerwise.costs import LayerSeconds
+from layerpar.layerwise.partition import BlockCost
+from layerpar.layerwise.profile import measure
+from layerpar.modes.base import Workload
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Consecutive parts of a network.
+
+    Attributes:
+        parts: The layers of each part.
+        loads: Predicted seconds per step of each part.
+    """
+
+    parts: list[range]
+    loads: list[float]
+
+    def notes(self, placement: list[list[int]]) -> dict[str, Any]:
+        """What the records tell: the cuts (to pin with mode.partition) and each worker's load."""
+        return {
+            "cuts": [part.start for part in self.parts[1:]],
+            "predicted_loads": [sum(self.loads[index] for index in mine) for mine in placement],
+        }
+
+
+def check_blocks(blocks: Any) -> None:
+    """Refuse a `mode.blocks` that is neither `workers`, `layers` nor a number."""
+    require(
+        blocks in ("workers", "layers") or (isinstance(blocks, int) and blocks >= 1),
+        f"mode.blocks={blocks} is neither workers, layers nor a positive number; try mode.blocks=workers",
+    )
+
+
+def num_blocks(blocks: Any, choice: Any, *, workers: int, num_layers: int) -> int:
+    """K: as many as explicit cuts make, else as `mode.blocks` says."""
+    if isinstance(choice, list):
+        return len(choice) + 1
+    return {"workers": workers, "layers": num_layers}.get(blocks, blocks)
+
+
+def check_choice(choice: Any) -> None:
+    """Refuse a `mode.partition` that is neither a way to cut nor a list of cuts."""
+    if not isinstance(choice, list):
+        require_choice("mode.partition", choice, ("balanced", "equal"))
+
+
+def decide(
+    workload: Workload,
+    choice: Any,
+    num_parts: int,
+    *,
+    cost: Callable[[LayerSeconds], BlockCost],
+    head: str | None,
+) -> Cuts:
+    """Cut as `choice` says. Collective.
+
+    Args:
+        workload: What to train.
+        choice: `balanced`, `equal` or the cuts themselves.
+        num_parts: How many parts.
+        cost: What a part costs, from the times of the layers.
+        head: The kind of auxiliary head that every part but the last has; None for none.
+    """
+    holder: list[Cuts | None] = [None]
+    if workload.ranks.rank == 0:
+        num_layers = len(workload.network.layers)
+        seconds = cost(measure(workload, head=head))
+        if isinstance(choice, list):
+            cuts = choice
+        elif choice == "equal":
+            cuts = partition.equal(num_layers, num_parts)
+        else:
+            cuts = partition.balanced(seconds, num_layers, num_parts)
+        loads = partition.predicted_loads(seconds, cuts, num_layers)
+        holder = [Cuts(partition.blocks(cuts, num_layers), loads)]
+    dist.broadcast_object_list(holder, src=0)
+    assert holder[0] is not None
+    return holder[0]
