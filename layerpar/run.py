@@ -61,7 +61,7 @@ def _check_compile(config: RunConfig) -> None:
     name, compiler = config.mode.name, os.environ.get("CXX", "g++")
     require(
         config.mode.compiles,
-        f"{name}: compile=true compiles a whole network or stage, of which {name} has none; try compile=false",
+        f"{name}: compile=true compiles whole networks and stages, {name} has neither; try compile=false",
     )
     require(
         config.warmup_steps >= 1,

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from layerpar.aggregation import Aggregation, Blocks, Group
-from layerpar.layerwise.block import Block
+
+
+class Trained(Protocol):
+    """A block, or a whole network, whose weights a rule may replace."""
+
+    def weights(self) -> list[Tensor]:
+        """The live trained weights."""
+        ...
+
+    def set_weights(self, weights: list[Tensor]) -> None:
+        """Go on from copies of these, in the order of `weights`."""
+        ...
 
 
 class Rounds:
@@ -23,7 +34,7 @@ class Rounds:
         group: The other owners.
     """
 
-    def __init__(self, aggregation: Aggregation, blocks: list[Block], group: Group) -> None:
+    def __init__(self, aggregation: Aggregation, blocks: Sequence[Trained], group: Group) -> None:
         self._every = aggregation.every
         self._rule = aggregation.rule()
         self._blocks = blocks

@@ -1,7 +1,8 @@
-"""Ordinary backpropagation through the whole network on every worker: the engine of `serial` and `data`."""
+"""Ordinary backpropagation through the whole network: the engine of `serial`, and under those of `data`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -24,14 +25,14 @@ class BackpropEngine:
 
     reads_images = True
 
-    def __init__(self, workload: Workload, *, forward: nn.Module, shard: slice) -> None:
+    def __init__(self, workload: Workload, *, forward: Callable[[Tensor], Tensor], shard: slice) -> None:
         self.owner = workload.ranks.rank == 0
         self.shard = shard
         self.place = Place("0", f"0-{len(workload.network.layers) - 1}")
         self.notes: dict[str, Any] = {}
         self._workload = workload
         self._plain = workload.network.plain
-        self._forward = forward
+        self._forward = workload.compiled(forward)
         self._updater = workload.config.optimizer.updater(self._plain.parameters(), workload.total_steps)
 
     def start(self, steps: int) -> None:
@@ -69,4 +70,4 @@ class BackpropEngine:
         self._updater.load_state_dict(state["updater"])
 
     def _backward(self, loss: Tensor) -> None:
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()

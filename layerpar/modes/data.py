@@ -4,46 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from layerpar.aggregation.elementwise import Replace
 from layerpar.architectures.base import Network
 from layerpar.datasets.base import Facts
-from layerpar.errors import require
+from layerpar.errors import require, require_at_least
 from layerpar.modes.backprop import BackpropEngine
 from layerpar.modes.base import Engine, Mode, Workload
+from layerpar.modes.local_sgd import LocalSGDEngine, allreduce_bytes
 
 if TYPE_CHECKING:
     from layerpar.config import RunConfig
+
+
+SYNC_BUFFERS = "broadcast_buffers"
+"""The argument of DDP by its name in this torch."""
+if "forward_sync_buffers" in signature(DistributedDataParallel).parameters:
+    SYNC_BUFFERS = "forward_sync_buffers"
 
 
 class DataParallelEngine(BackpropEngine):
     """Backpropagation through `DistributedDataParallel`, which averages gradients during backward.
 
     Waiting is the time between the last gradient that this rank computed and the end of backward: the
-    part of the exchange that computing did not hide. Bytes are those that a ring all-reduce of the
-    gradients sends per rank, `2 (W - 1) / W` of their size (Thakur et al. 2005, "Optimization of
-    collective communication operations in MPICH").
+    part of the exchange that computing did not hide.
     """
 
-    def __init__(self, workload: Workload, *, bucket_mebibytes: int) -> None:
-        world_size = workload.ranks.world_size
-        share = workload.config.batch_size // world_size
-        first = workload.ranks.rank * share
-        gpu = [workload.device.index] if workload.device.type == "cuda" else None
+    def __init__(self, workload: Workload, mode: Data, *, shard: slice) -> None:
+        # In every step the owner's running statistics would travel, and only the owner's count.
+        options: dict[str, Any] = {SYNC_BUFFERS: False}
         wrapped = DistributedDataParallel(
             workload.network.plain,
-            device_ids=gpu,
-            bucket_cap_mb=bucket_mebibytes,
-            gradient_as_bucket_view=True,
+            device_ids=[workload.device.index] if workload.device.type == "cuda" else None,
+            bucket_cap_mb=mode.bucket_mebibytes,
+            gradient_as_bucket_view=mode.gradient_as_bucket_view,
+            static_graph=mode.static_graph,
+            **options,
         )
-        super().__init__(workload, forward=wrapped, shard=slice(first, first + share))
+        super().__init__(workload, forward=wrapped, shard=shard)
         trained = [parameter for parameter in self._plain.parameters() if parameter.requires_grad]
-        gradient_bytes = sum(parameter.numel() * parameter.element_size() for parameter in trained)
-        self._sent_bytes = gradient_bytes * 2 * (world_size - 1) // world_size
+        self._sent_bytes = allreduce_bytes(trained, workload.ranks.world_size)
         self._computed = 0.0
         for parameter in trained:
             parameter.register_post_accumulate_grad_hook(self._note_gradient)
@@ -59,13 +66,29 @@ class DataParallelEngine(BackpropEngine):
 
 @dataclass(kw_only=True)
 class Data(Mode):
-    """`DistributedDataParallel` over the same global batch as every other mode.
+    """The same global batch as every other mode, in equal shards; samples left over by an epoch are dropped.
+
+    With `aggregation=replace` gradients are averaged in every step (`DistributedDataParallel`). With any
+    other rule each worker takes `aggregation.every` steps of its own, and the rule makes the next common
+    weights of the mean: see `layerpar.modes.local_sgd`.
 
     Attributes:
         bucket_mebibytes: Size of the buckets in which gradients travel while backward goes on.
+        gradient_as_bucket_view: Let gradients lie in the buckets, which saves a copy.
+        static_graph: Promise that every step uses the same parameters, so that less must be looked up.
+        sync_batchnorm: Let BatchNorm normalise by the whole batch instead of a shard; on GPUs only.
     """
 
+    aggregates: ClassVar[bool] = True
+    compiles: ClassVar[bool] = True
+
     bucket_mebibytes: int
+    gradient_as_bucket_view: bool
+    static_graph: bool
+    sync_batchnorm: bool
+
+    def __post_init__(self) -> None:
+        require_at_least("mode.bucket_mebibytes", self.bucket_mebibytes, 1)
 
     def check(self, config: RunConfig, facts: Facts, build: Callable[[], Network]) -> None:
         workers, batch_size = config.workers, config.batch_size
@@ -74,9 +97,22 @@ class Data(Mode):
             batch_size % workers == 0,
             f"data: workers={workers} does not divide batch_size={batch_size}; try batch_size={nearest}",
         )
+        num_gpus = torch.cuda.device_count() if config.device != "cpu" and torch.cuda.is_available() else 0
+        require(
+            not self.sync_batchnorm or num_gpus >= workers,
+            f"data: mode.sync_batchnorm=true needs a GPU for each of the {workers} workers, and there are "
+            f"{num_gpus}; try mode.sync_batchnorm=false",
+        )
 
     def num_replicas(self, workers: int) -> int:
         return workers
 
     def engine(self, workload: Workload) -> Engine:
-        return DataParallelEngine(workload, bucket_mebibytes=self.bucket_mebibytes)
+        share = workload.config.batch_size // workload.ranks.world_size
+        first = workload.ranks.rank * share
+        shard = slice(first, first + share)
+        if self.sync_batchnorm:
+            nn.SyncBatchNorm.convert_sync_batchnorm(workload.network.plain)
+        if isinstance(workload.config.aggregation, Replace):
+            return DataParallelEngine(workload, self, shard=shard)
+        return LocalSGDEngine(workload, shard=shard)

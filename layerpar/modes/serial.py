@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from layerpar.modes.backprop import BackpropEngine
 from layerpar.modes.base import Engine, Mode, Workload
@@ -10,7 +11,9 @@ from layerpar.modes.base import Engine, Mode, Workload
 
 @dataclass(kw_only=True)
 class Serial(Mode):
-    """One worker, whatever `workers` says."""
+    """One worker, whatever `workers` says; it computes with `threads_per_worker` threads."""
+
+    compiles: ClassVar[bool] = True
 
     def num_workers(self, workers: int) -> int:
         return 1

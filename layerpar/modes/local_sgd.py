@@ -1,0 +1,140 @@
+"""Local SGD: workers train copies of the network on their own, and a rule aggregates them now and then.
+
+    round      all start from the common weights w^t, and take H steps each on their own shards
+    worker 0   step step step … ŵ_0 ──┐ mean, then the rule: w^(t+1) on every worker
+    worker 1   step step step … ŵ_1 ──┘
+
+With the rule `average` this is local SGD (Stich 2019, arXiv 1805.09767), with `momentum` SlowMo (Wang et al.
+2020, arXiv 1910.00643) or, Nesterov, DiLoCo (Douillard et al. 2023, arXiv 2311.08105).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from layerpar.aggregation import Blocks
+from layerpar.datasets.base import Batch
+from layerpar.layerwise.rounds import Rounds
+from layerpar.modes.backprop import BackpropEngine
+from layerpar.modes.base import StepResult, Workload
+
+
+class Replicas:
+    """The workers, each with the whole network: what a rule can ask of them. Every method is collective.
+
+    The probe batch is the current step's, of which every worker holds its shard.
+    """
+
+    def __init__(self, workload: Workload) -> None:
+        self._workload = workload
+        self.probe: Batch | None = None
+
+    def mean(self, proposed: Blocks) -> Blocks:
+        self.average([tensor for block in proposed for tensor in block])
+        return proposed
+
+    def sum(self, values: Tensor) -> Tensor:
+        return values.sum(0)
+
+    @torch.no_grad()
+    def loss(self, weights: Blocks) -> float:
+        assert self.probe is not None
+        network = self._workload.network.plain
+        names = [name for name, _ in network.named_parameters()]
+        tensors = dict(zip(names, weights[0], strict=True))
+        network.eval()
+        logits = torch.func.functional_call(network, tensors, (self.probe.images,))
+        network.train()
+        value = nn.functional.cross_entropy(logits, self.probe.labels).double().cpu()
+        self.average([value])
+        return float(value)
+
+    @torch.no_grad()
+    def average(self, tensors: list[Tensor]) -> None:
+        """Set tensors of one type to their means over the workers, in one message."""
+        message = torch.cat([tensor.flatten() for tensor in tensors])
+        with self._workload.stopwatch.waiting():
+            dist.all_reduce(message)
+        self._workload.stopwatch.count_sent(allreduce_bytes([message], self._workload.ranks.world_size))
+        message /= self._workload.ranks.world_size
+        pieces = message.split([tensor.numel() for tensor in tensors])
+        for tensor, piece in zip(tensors, pieces, strict=True):
+            tensor.copy_(piece.view_as(tensor))
+
+
+class Replica:
+    """This worker's copy, as a rule sees it: one block."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._parameters: list[Tensor] = list(network.parameters())
+
+    def weights(self) -> list[Tensor]:
+        return [parameter.detach() for parameter in self._parameters]
+
+    @torch.no_grad()
+    def set_weights(self, weights: list[Tensor]) -> None:
+        torch._foreach_copy_(self._parameters, weights)
+
+
+class LocalSGDEngine(BackpropEngine):
+    """Backpropagation on each worker's own copy; a round has `aggregation.every` steps or ends with an epoch.
+
+    Each worker keeps its own optimizer state over the rounds. BatchNorm's running statistics become their
+    mean over the workers when a round ends. Waiting is the whole time of the exchange: nothing hides it.
+
+    Args:
+        workload: What to train.
+        shard: The part of each global batch that this rank takes.
+    """
+
+    def __init__(self, workload: Workload, *, shard: slice) -> None:
+        super().__init__(workload, forward=workload.network.plain, shard=shard)
+        self._replicas = Replicas(workload)
+        self._rounds = Rounds(workload.config.aggregation, [Replica(self._plain)], self._replicas)
+        self._statistics = [buffer for buffer in self._plain.buffers() if buffer.is_floating_point()]
+
+    def step(self, batch: Batch) -> StepResult:
+        result = super().step(batch)
+        self._replicas.probe = batch
+        scalars = self._rounds.step()
+        if self._rounds.at_border:
+            self._average_statistics()
+        return StepResult(result.loss, scalars)
+
+    def finish(self) -> None:
+        if not self._rounds.at_border:
+            self._rounds.close()
+            self._average_statistics()
+
+    def predict(self, batch: Batch) -> Tensor | None:
+        with self._rounds.exported():
+            return super().predict(batch)
+
+    def full_state(self) -> dict[str, Tensor] | None:
+        with self._rounds.exported():
+            return super().full_state()
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"rounds": self._rounds.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._rounds.load_state_dict(state["rounds"])
+
+    def _average_statistics(self) -> None:
+        if self._statistics:
+            self._replicas.average(self._statistics)
+
+
+def allreduce_bytes(tensors: Sequence[Tensor], world_size: int) -> int:
+    """What a ring all-reduce of the tensors sends per rank: 2 (W - 1) / W of their size.
+
+    Thakur et al. 2005, "Optimization of collective communication operations in MPICH".
+    """
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return size * 2 * (world_size - 1) // world_size
