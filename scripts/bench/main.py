@@ -50,6 +50,8 @@ CNN = (
     "target_accuracy=null",
 )
 WORKS = {"mlp": MLP, "cnn": CNN}
+CUT = {"mlp": "mode.partition=[4]", "cnn": "mode.partition=[8]"}
+"""The cut of bare_pipeline.py."""
 
 
 def ours(work: str, *overrides: str) -> float:
@@ -75,8 +77,7 @@ def bare(script: str, work: str, *, workers: int) -> float:
         "torch.distributed.run",
         "--nproc-per-node",
         str(workers),
-        "--master-port",
-        "0",
+        "--standalone",
     ]
     ended = subprocess.run(
         [*command, str(HERE / script), work], capture_output=True, text=True, check=False, env=None
@@ -122,6 +123,11 @@ def overhead(rounds: int) -> None:
             "layerpar data": lambda work=work: ours(work, "mode=data", "workers=2"),
         }
         alternate(ways, rounds=rounds, title=f"data, {work}", unit="bare")
+        ways = {
+            "bare pipelining, 2 workers": lambda work=work: bare("bare_pipeline.py", work, workers=2),
+            "layerpar pipeline": lambda work=work: ours(work, "mode=pipeline", "workers=2", CUT[work]),
+        }
+        alternate(ways, rounds=rounds, title=f"pipeline, {work}", unit="bare")
 
 
 def modes(rounds: int) -> None:

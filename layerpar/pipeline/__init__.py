@@ -1,0 +1,1 @@
+"""Pipeline parallelism by `torch.distributed.pipelining`: schedules, stages, and the engine around them."""
