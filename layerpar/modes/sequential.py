@@ -1,0 +1,98 @@
+"""Greedy layerwise training on one worker: the sequential rival of training blocks in parallel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from layerpar.architectures.base import Network, activations
+from layerpar.datasets.base import Facts
+from layerpar.errors import require, require_choice
+from layerpar.layerwise import costs, partition
+from layerpar.layerwise.block import Block, Links
+from layerpar.layerwise.build import Plan, block_parts
+from layerpar.layerwise.links import ACTIVATIONS, Queue, Wire
+from layerpar.layerwise.local import HEADS, LocalBlock
+from layerpar.modes import cuts
+from layerpar.modes.base import Engine, Mode, Workload
+from layerpar.sequential.engine import SequentialEngine
+from layerpar.sequential.features import worth_keeping
+from layerpar.sequential.shares import steps_per_block
+
+if TYPE_CHECKING:
+    from layerpar.config import RunConfig
+
+
+@dataclass(kw_only=True)
+class Sequential(Mode):
+    """K blocks trained one after the other, with the heads of the objective `local`.
+
+    Attributes:
+        blocks: K: `workers` (as many as the parallel modes have), `layers` (one per layer) or a number.
+        partition: Where to cut: `balanced` (by measured time), `equal` (by count) or the first layer of
+            each block but the first, such as [4].
+        head: Kind of auxiliary head of every block but the last; see `layerpar.layerwise.heads`.
+        shares: Of the run's steps, for each block; null for equal ones.
+        cache: Keep what finished blocks make of the training images, as far as it fits into memory; not
+            where images vary from epoch to epoch. Changes no result.
+    """
+
+    blocks: Any
+    partition: Any
+    head: str
+    shares: list[float] | None
+    cache: bool
+
+    def __post_init__(self) -> None:
+        cuts.check_blocks(self.blocks)
+        cuts.check_choice(self.partition)
+        require_choice("mode.head", self.head, HEADS)
+
+    def num_workers(self, workers: int) -> int:
+        return 1
+
+    def check(self, config: RunConfig, facts: Facts, build: Callable[[], Network]) -> None:
+        num_layers = len(build().layers)
+        num_blocks = self._num_blocks(config.workers, num_layers)
+        require(
+            num_blocks <= num_layers,
+            f"sequential: mode.blocks={self.blocks} is more than the {num_layers} layers of "
+            f"{config.architecture.name}; try mode.blocks=layers",
+        )
+        if isinstance(self.partition, list):
+            partition.check_cuts(self.partition, num_layers, num_blocks)
+        total_steps = config.epochs * (facts.num_train // config.batch_size)
+        steps_per_block(total_steps, num_blocks, self.shares)
+
+    def _num_blocks(self, workers: int, num_layers: int) -> int:
+        return cuts.num_blocks(self.blocks, self.partition, workers=workers, num_layers=num_layers)
+
+    def engine(self, workload: Workload) -> Engine:
+        num_blocks = self._num_blocks(workload.config.workers, len(workload.network.layers))
+        chosen = cuts.decide(workload, self.partition, num_blocks, cost=costs.local, head=self.head)
+        plan = Plan(chosen, [range(num_blocks)])
+        with workload.autocast():
+            outputs = activations(workload.network, workload.facts.input_shape)
+        steps = steps_per_block(workload.total_steps, num_blocks, self.shares)
+        sources = [Queue() for _ in chosen.parts]
+        blocks: list[Block] = []
+        for index, source in enumerate(sources):
+            parts = block_parts(workload, plan, index, outputs, Links(source, None))
+            own = replace(parts, total_steps=steps[index])
+            blocks.append(LocalBlock(own, head=self.head, similarity=0.0))
+        wires = [
+            Wire(
+                shape=tuple(outputs[part.stop - 1].shape[1:]),
+                dtype=outputs[part.stop - 1].dtype,
+                channels_last=workload.config.architecture.channels_last,
+                staged=False,
+                tag=ACTIVATIONS,
+            )
+            for part in chosen.parts[:-1]
+        ]
+        kept = [False] * len(wires)
+        if self.cache and not workload.config.dataset.is_random:
+            kept = worth_keeping(wires, workload.facts.num_train, workload.device)
+        notes = plan.notes() | {"steps_per_block": steps, "cached": kept}
+        return SequentialEngine(workload, blocks, sources, steps=steps, wires=wires, kept=kept, notes=notes)
