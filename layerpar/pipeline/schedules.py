@@ -54,19 +54,20 @@ class Schedule:
         return chosen(stages if several else stages[0], microbatches, loss_fn=loss, scale_grads=False)
 
 
+def _one_each(microbatches: int, workers: int) -> bool:
+    return microbatches >= workers
+
+
 def _whole_rounds(microbatches: int, workers: int) -> bool:
     return microbatches % max(1, microbatches // workers) == 0
 
 
+_ONE_EACH = "at least as many micro-batches as workers"
 _ROUNDS = "as many micro-batches in each of its microbatches // workers rounds"
 
 SCHEDULES = {
-    "gpipe": Schedule("ScheduleGPipe"),
-    "1f1b": Schedule(
-        "Schedule1F1B",
-        takes=lambda microbatches, workers: microbatches >= workers,
-        needs="at least as many micro-batches as workers",
-    ),
+    "gpipe": Schedule("ScheduleGPipe", takes=_one_each, needs=_ONE_EACH),  # in older torch
+    "1f1b": Schedule("Schedule1F1B", takes=_one_each, needs=_ONE_EACH),
     "interleaved_1f1b": Schedule(
         "ScheduleInterleaved1F1B", 2, loops=True, takes=_whole_rounds, needs=_ROUNDS
     ),
