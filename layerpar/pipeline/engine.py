@@ -93,9 +93,6 @@ class PipelineEngine:
     def finish(self) -> None:
         pass
 
-    def scalars(self) -> dict[str, float]:
-        return {}
-
     def predict(self, batch: Batch) -> Tensor | None:
         activation = batch.images
         for stage in range(self._last + 1):
