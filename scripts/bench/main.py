@@ -1,14 +1,16 @@
-"""Ratios between ways of doing the same work, measured in one go: alternating runs, medians, all figures shown.
+"""Ratios between ways of doing the same work, measured in one go: alternating runs, medians, all shown.
 
 scripts/benchmark overhead      our serial, data and pipeline modes against bare PyTorch scripts
 scripts/benchmark modes         every mode against serial, on an MLP and on a residual CNN
 scripts/benchmark start         from command to first training step; CPU time of --help
+scripts/benchmark loader        what our loaders cost, against torchvision's reference recipe
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -136,8 +138,10 @@ def modes(rounds: int) -> None:
         ways = {
             "serial": lambda work=work: ours(work, "mode=serial"),
             "serial, 2 threads": lambda work=work: ours(work, "mode=serial", "threads_per_worker=2"),
-            "data": lambda work=work: ours(work, "mode=data", "workers=2"),
-            "layerwise local": lambda work=work: ours(work, "mode=layerwise", "objective=local", "workers=2"),
+            "data": lambda work=work: ours(work, "mode=data"),
+            "pipeline 1f1b": lambda work=work: ours(work, "mode=pipeline"),
+            "layerwise local": lambda work=work: ours(work, "mode=layerwise", "objective=local"),
+            "layerwise delayed": lambda work=work: ours(work, "mode=layerwise", "objective=delayed"),
         }
         alternate(ways, rounds=rounds, title=f"modes, {work}, 2 workers", unit="serial")
 
@@ -148,9 +152,7 @@ def start(rounds: int) -> None:
         summary("mlp", "mode=layerwise", "workers=2", "dataset.num_train=512")["start_seconds"]
         for _ in range(rounds)
     ]
-    print(
-        f"command to first step, 2 workers: median {median(seconds):.2f} s  ({min(seconds):.2f} – {max(seconds):.2f})"
-    )
+    print(f"command to first step, 2 workers: median {median(seconds):.2f} s of {sorted(seconds)}")
     times = []
     for _ in range(rounds):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -160,12 +162,19 @@ def start(rounds: int) -> None:
     print(f"layerpar --help: median {median(times):.3f} s of CPU time")
 
 
+def loader(rounds: int) -> None:
+    """What the loaders cost; `rounds` is their own."""
+    from loader import main as measure_loaders
+
+    measure_loaders(Path(os.environ.get("LAYERPAR_DATA", "data")) / "imagenette")
+
+
 def main() -> None:
     """Entry point of `scripts/benchmark`."""
     parser = argparse.ArgumentParser(
         prog="scripts/benchmark", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    measures = {"overhead": overhead, "modes": modes, "start": start}
+    measures = {"overhead": overhead, "modes": modes, "start": start, "loader": loader}
     parser.add_argument("measure", choices=measures)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--work", choices=WORKS, help="only this network")
