@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # torch.optim would at its first use: here all workers do so at the same time
 import torch.distributed as dist
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
