@@ -8,6 +8,7 @@ import pickle
 import tempfile
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from layerpar.config import RunConfig, parse
 from layerpar.datasets.base import Loader
+from layerpar.measure.stopwatch import Stopwatch
 from layerpar.modes.base import Engine
 from layerpar.paths import config_directory
 from layerpar.ranks import Ranks
@@ -104,6 +106,26 @@ def trained(ranks: Ranks, config: RunConfig, steps: int) -> dict[str, Tensor] | 
         engine.step(next(batches))
     engine.finish()
     return engine.full_state()
+
+
+def captured(ranks: Ranks, config: RunConfig, steps: int) -> dict[str, Tensor] | None:
+    """`trained`, but what would be compiled is only captured as for the compiler, then run as it is."""
+    torch.compile = partial(torch.compile, backend="eager")
+    return trained(ranks, config, steps)
+
+
+def counted(ranks: Ranks, config: RunConfig, steps: int) -> Stopwatch:
+    """The stopwatch of a worker after a segment of so many steps."""
+    workload, engine, loader = assemble(config, ranks, torch.device("cpu"))
+    stopwatch = workload.stopwatch
+    batches = loader.train(0)
+    stopwatch.start()
+    engine.start(steps)
+    for _ in range(steps):
+        engine.step(next(batches))
+    engine.finish()
+    stopwatch.stop()
+    return stopwatch
 
 
 def weights_after(config: RunConfig, steps: int) -> dict[str, Tensor]:

@@ -66,7 +66,7 @@ _ONE_EACH = "at least as many micro-batches as workers"
 _ROUNDS = "as many micro-batches in each of its microbatches // workers rounds"
 
 SCHEDULES = {
-    "gpipe": Schedule("ScheduleGPipe", takes=_one_each, needs=_ONE_EACH),  # in older torch
+    "gpipe": Schedule("ScheduleGPipe", takes=_one_each, needs=_ONE_EACH),  # torch 2.10 insists
     "1f1b": Schedule("Schedule1F1B", takes=_one_each, needs=_ONE_EACH),
     "interleaved_1f1b": Schedule(
         "ScheduleInterleaved1F1B", 2, loops=True, takes=_whole_rounds, needs=_ROUNDS

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import build, largest_difference, on_workers, tiny, trained, weights_after
+from tiny import build, captured, counted, largest_difference, on_workers, tiny, weights_after
 from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage
 
@@ -92,28 +92,15 @@ def test_a_network_with_batch_norm_learns(schedule: str) -> None:
     assert owners[0][0] > 0.6, "chance is 0.1"
 
 
-def counted(ranks: Ranks, config: RunConfig, steps: int) -> tuple[float, float, int]:
-    engine, loader = build(config, ranks)
-    stopwatch = engine._workload.stopwatch
-    batches = loader.train(0)
-    stopwatch.start()
-    engine.start(steps)
-    for _ in range(steps):
-        engine.step(next(batches))
-    engine.finish()
-    return stopwatch.stop(), stopwatch.wait_seconds, stopwatch.sent_bytes
-
-
 @pytest.mark.parametrize(
     ("schedule", "borders"), [("1f1b", [1, 1]), ("interleaved_1f1b", [3, 3]), ("zbv", [2, 2])]
 )
 def test_what_leaves_a_worker_is_counted(schedule: str, borders: list[int]) -> None:
     activation = 16 * 12 * 4
-    for (seconds, waited, sent), crossed in zip(
-        on_workers(counted, 2, pipeline(schedule), STEPS), borders, strict=True
-    ):
-        assert sent == STEPS * crossed * activation
-        assert 0 < waited < seconds
+    stopwatches = on_workers(counted, 2, pipeline(schedule), STEPS)
+    for stopwatch, crossed in zip(stopwatches, borders, strict=True):
+        assert stopwatch.sent_bytes == STEPS * crossed * activation
+        assert 0 < stopwatch.wait_seconds < stopwatch.seconds
 
 
 def test_stages_are_laid_out_as_a_loop_or_a_v() -> None:
@@ -204,14 +191,8 @@ def test_a_schedule_that_is_not_a_loop_has_its_own_number_of_stages(schedule: st
     assert "try mode.stages_per_worker=null" in str(refused.value)
 
 
-def with_eager_compiler(ranks: Ranks, config: RunConfig) -> dict[str, Tensor] | None:
-    """Captured as for the real compiler, then run as it is."""
-    torch.compile = partial(torch.compile, backend="eager")
-    return trained(ranks, config, STEPS)
-
-
 @pytest.mark.parametrize("schedule", ["1f1b", "looped_bfs"])
 def test_compiled_stages_equal_serial(schedule: str) -> None:
-    states = on_workers(with_eager_compiler, 2, pipeline(schedule, "compile=true"))
+    states = on_workers(captured, 2, pipeline(schedule, "compile=true"), STEPS)
     [state] = [state for state in states if state is not None]
     assert largest_difference(serial(), state) < 1e-6

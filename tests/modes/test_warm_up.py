@@ -1,0 +1,44 @@
+"""Steps before the clock leave no trace in any mode."""
+
+from __future__ import annotations
+
+import pytest
+from tiny import build, largest_difference, on_workers, tiny, trained
+from torch import Tensor
+
+from layerpar.config import RunConfig
+from layerpar.ranks import Ranks
+from layerpar.train import warm_up
+
+STEPS = 3
+WAYS = (
+    "mode=serial",
+    "mode=data",
+    "mode=data aggregation=momentum aggregation.every=2",
+    "mode=data aggregation=ema aggregation.every=2",
+    "mode=pipeline mode.partition=[2]",
+    "mode=pipeline mode.partition=[1,2,3] mode.schedule=zbv",
+    "mode=sequential mode.partition=[2] mode.shares=[1,5]",
+    "mode=layerwise mode.partition=[2]",
+)
+
+
+def warmed_up(ranks: Ranks, config: RunConfig, steps: int) -> dict[str, Tensor] | None:
+    engine, loader = build(config, ranks)
+    warm_up(engine, loader, steps=5)
+    batches = loader.train(0)
+    engine.start(steps)
+    for _ in range(steps):
+        engine.step(next(batches))
+    engine.finish()
+    return engine.full_state()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_warming_up_leaves_no_trace(way: str) -> None:
+    config = tiny(*way.split(), "architecture.norm=batch")
+    cold, warm = (
+        next(state for state in on_workers(function, config.num_workers, config, STEPS) if state is not None)
+        for function in (trained, warmed_up)
+    )
+    assert largest_difference(cold, warm) == 0
