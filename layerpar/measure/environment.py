@@ -14,7 +14,16 @@ import torch
 
 from layerpar.ranks import shares_device
 
-PACKAGES = ("layerpar", "torch", "torchvision", "hydra-core", "omegaconf", "pandas", "matplotlib", "scikit-learn")
+PACKAGES = (
+    "layerpar",
+    "torch",
+    "torchvision",
+    "hydra-core",
+    "omegaconf",
+    "pandas",
+    "matplotlib",
+    "scikit-learn",
+)
 
 
 def describe(device: torch.device) -> dict[str, Any]:

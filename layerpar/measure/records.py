@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write strict JSON to a temporary name, then rename: a reader sees the old file or the new one, whole."""
+    """Write strict JSON to a temporary name, then rename: a reader sees the old file or the new one."""
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps(_strict(content), indent=2, allow_nan=False) + "\n")
     temporary.replace(path)
