@@ -40,12 +40,7 @@ class Layerwise(Mode):
     queue_depth: int
 
     def __post_init__(self) -> None:
-        if self.blocks not in ("workers", "layers"):
-            given = self.blocks
-            require(
-                isinstance(given, int) and given >= 1,
-                f"mode.blocks={given} is neither workers, layers nor a number; try mode.blocks=workers",
-            )
+        cuts.check_blocks(self.blocks)
         cuts.check_choice(self.partition)
         require_choice("mode.exchange", self.exchange, ("activations", "weights"))
         require_at_least("mode.queue_depth", self.queue_depth, 1)
@@ -65,7 +60,7 @@ class Layerwise(Mode):
             f"layerwise: workers={workers} is more than the {num_layers} layers of "
             f"{config.architecture.name}; try workers={num_layers}",
         )
-        num_blocks = self.num_blocks(workers, num_layers)
+        num_blocks = self._num_blocks(workers, num_layers)
         require(
             workers <= num_blocks <= num_layers,
             f"layerwise: mode.blocks={self.blocks} is not between workers={workers} and the {num_layers} "
@@ -74,15 +69,12 @@ class Layerwise(Mode):
         if isinstance(self.partition, list):
             partition.check_cuts(self.partition, num_layers, num_blocks)
 
-    def num_blocks(self, workers: int, num_layers: int) -> int:
-        """K."""
-        if isinstance(self.partition, list):
-            return len(self.partition) + 1
-        return {"workers": workers, "layers": num_layers}.get(self.blocks, self.blocks)
+    def _num_blocks(self, workers: int, num_layers: int) -> int:
+        return cuts.num_blocks(self.blocks, self.partition, workers=workers, num_layers=num_layers)
 
     def engine(self, workload: Workload) -> Engine:
         ranks, objective = workload.ranks, workload.config.objective
-        num_blocks = self.num_blocks(ranks.world_size, len(workload.network.layers))
+        num_blocks = self._num_blocks(ranks.world_size, len(workload.network.layers))
         blocks = cuts.decide(
             workload,
             self.partition,
