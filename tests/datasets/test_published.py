@@ -8,6 +8,7 @@ import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -184,10 +185,17 @@ def test_nothing_there_and_no_network(name: str, tmp_path: Path, monkeypatch: py
 
 def test_a_site_that_keeps_silent_is_left_soon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.undo()
-    monkeypatch.setattr(download, "urlopen", lambda *_, **__: time.sleep(60))
+    given_up = Event()
+
+    def silent(*_: Any, **__: Any) -> None:
+        given_up.wait(60)
+        raise OSError("timed out")
+
+    monkeypatch.setattr(download, "urlopen", silent)
     before = time.perf_counter()
     assert "does not answer" in refusal(dataset("CIFAR100", tmp_path))
     assert time.perf_counter() - before < 2.5
+    given_up.set()
 
 
 @pytest.mark.parametrize("written", IDX, indirect=True)
