@@ -34,8 +34,6 @@ def train(arguments: list[str], *, started: float) -> int:
     sweep: list[Path] = []
 
     def task(composed: DictConfig) -> None:
-        from layerpar.results.show import show_run
-
         root, label = _output(), str(composed.mode.name)
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             sweep[:] = [Path(HydraConfig.get().sweep.dir)]
@@ -45,6 +43,8 @@ def train(arguments: list[str], *, started: float) -> int:
         if sweep:
             _say(console, outcome, label=label)
         elif outcome.status == "done":
+            from layerpar.results.show import show_run  # pandas and matplotlib: only once there is a result
+
             show_run(outcome.directory.root, console)
 
     with _finishing(sweep, console):
@@ -144,7 +144,7 @@ def _finishing(directories: list[Path], console: Console) -> Iterator[None]:
 
 def _show(directories: list[Path], console: Console) -> None:
     for directory in directories:
-        from layerpar.results.show import show_sweep  # pandas and matplotlib: only once there is a result
+        from layerpar.results.show import show_sweep
 
         show_sweep(directory, console)
 
