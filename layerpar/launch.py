@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -139,11 +138,6 @@ def launch(launcher: Launcher, directory: RunDirectory, *, workers: int, started
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise WorkerError(rank, _cause(failure), str(directory.log(rank) / "stderr.log")) from None
-
-
-def now() -> float:
-    """Unix time."""
-    return time.time()
 
 
 def _cause(failure: Any) -> str:
