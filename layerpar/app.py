@@ -34,7 +34,7 @@ def train(arguments: list[str], *, started: float) -> int:
     sweep: list[Path] = []
 
     def task(composed: DictConfig) -> None:
-        root, label = _output(), str(composed.mode.name)
+        root, label = _output(), " → ".join(map(str, composed.phases)) or str(composed.mode.name)
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             sweep[:] = [Path(HydraConfig.get().sweep.dir)]
             label = root.name

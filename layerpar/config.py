@@ -6,16 +6,16 @@ dataclass gives the types and the checks. So a new option is one Python file plu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, fields
-from importlib import import_module
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
 from layerpar.errors import UserError, require, require_at_least, require_choice
+from layerpar.typed import option, typed
 
 if TYPE_CHECKING:
     from layerpar.aggregation import Aggregation
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from layerpar.modes.base import Mode
     from layerpar.optimizers import OptimizerConfig
 
-EXAMPLES = {"int": "1", "float": "0.1", "bool": "true"}
-"""A value of each type, for the repair in an error."""
-
 GROUPS = ("dataset", "architecture", "mode", "objective", "aggregation", "optimizer", "launcher")
+
+PHASE_GROUPS = ("mode", "objective", "aggregation", "optimizer")
+"""The groups of which a phase may make a choice of its own."""
 
 
 @dataclass(kw_only=True)
@@ -87,11 +87,45 @@ class RunConfig(Settings):
     aggregation: Aggregation
     optimizer: OptimizerConfig
     launcher: Launcher
+    phases: tuple[Phase, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Phase, ...]:
+        """What to train, in order: the phases, or the run itself as the only one."""
+        return self.phases or (Phase(self.mode.name, self),)
 
     @property
     def num_workers(self) -> int:
-        """Worker processes that the mode really uses."""
-        return self.mode.num_workers(self.workers)
+        """Worker processes of the run: as many as the phase with the most of them really uses."""
+        return max(phase.config.mode.num_workers(self.workers) for phase in self.parts)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a run with its own way of training, over the weights that the part before left.
+
+    Attributes:
+        name: Its key under `phases`.
+        config: The run as it is during this phase; `epochs` are those of the phase.
+        own: The groups it has a choice of its own for.
+    """
+
+    name: str
+    config: RunConfig
+    own: frozenset[str] = frozenset()
+
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """Let a refusal within name the keys of this phase instead of the run's."""
+        try:
+            yield
+        except UserError as error:
+            if not self.own:
+                raise
+            groups = "|".join(sorted(self.own))
+            text = re.sub(rf"\b({groups})\.(?=\w)", rf"phases.{self.name}.\1.", str(error))
+            text = re.sub(rf"\b({groups})=", rf"\1@phases.{self.name}.\1=", text)
+            raise UserError(f"phase {self.name}: {text}") from error
 
 
 def parse(config: DictConfig) -> RunConfig:
@@ -100,49 +134,34 @@ def parse(config: DictConfig) -> RunConfig:
     Raises:
         UserError: an unknown key, a value of the wrong type or out of range.
     """
-    known = {field.name for field in fields(Settings)} | set(GROUPS)
+    known = {field.name for field in fields(Settings)} | set(GROUPS) | {"phases"}
     for key in map(str, config):
         require(key in known, f"{key} is not a key of a run; leave out +{key}=…")
-    flat = {key: value for key, value in config.items() if key not in GROUPS}
-    settings = _typed(Settings, flat, prefix="")
-    options = {group: _option(group, config[group]) for group in GROUPS}
-    return RunConfig(**{field.name: getattr(settings, field.name) for field in fields(Settings)}, **options)
+    flat = {key: value for key, value in config.items() if key not in (*GROUPS, "phases")}
+    settings = typed(Settings, flat, prefix="")
+    options = {group: option(group, config[group]) for group in GROUPS}
+    run = RunConfig(**{field.name: getattr(settings, field.name) for field in fields(Settings)}, **options)
+    run.phases = tuple(_phase(run, str(name), node) for name, node in config.get("phases", {}).items())
+    total = sum(phase.config.epochs for phase in run.parts)
+    require(
+        run.epochs == total,
+        f"epochs={run.epochs}, but those of the phases add up to {total}; try epochs={total}",
+    )
+    return run
 
 
-def _option(group: str, node: DictConfig) -> Any:
-    target = node.get("_target_")
-    require(isinstance(target, str), f"{group} names no class; give conf/{group}/NAME.yaml a _target_")
-    module_name, _, class_name = target.rpartition(".")
-    try:
-        option_class = getattr(import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{group}: cannot import _target_ {target} ({error}); repair the YAML") from error
-    values = {key: value for key, value in node.items() if key != "_target_"}
-    return _typed(option_class, values, prefix=f"{group}.")
-
-
-def _typed(schema: type, values: dict[Any, Any], *, prefix: str) -> Any:
-    known = {field.name: field for field in fields(schema)}
-    for key in values:
-        require(key in known, f"{prefix}{key} is not a key of {schema.__name__}; leave out +{prefix}{key}=…")
-    for name, field in known.items():
-        optional = field.default is not MISSING or field.default_factory is not MISSING
-        require(name in values or optional, f"{prefix}{name} has no value; give {prefix}{name}=…")
-    examples = {name: EXAMPLES.get(_type_name(field.type), "VALUE") for name, field in known.items()}
-    with _named(prefix, examples):
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
-
-
-def _type_name(annotation: Any) -> str:
-    """`int` for both the class and the annotation `int | None`."""
-    return str(getattr(annotation, "__name__", annotation)).partition(" ")[0]
-
-
-@contextmanager
-def _named(prefix: str, examples: dict[str, str]) -> Iterator[None]:
-    try:
-        yield
-    except OmegaConfBaseException as error:
-        reason = str(error.msg or error).splitlines()[0]
-        key = f"{prefix}{error.full_key}"
-        raise UserError(f"{key}: {reason}; try {key}={examples.get(str(error.full_key), 'VALUE')}") from error
+def _phase(run: RunConfig, name: str, node: Any) -> Phase:
+    key = f"phases.{name}"
+    require(isinstance(node, Mapping), f"{key} is no mapping; try +{key}.epochs=1")
+    for inner in node:
+        allowed = ", ".join(("epochs", *PHASE_GROUPS))
+        require(
+            inner in ("epochs", *PHASE_GROUPS),
+            f"{key}.{inner} is not a key of a phase ({allowed}); leave out +{key}.{inner}=…",
+        )
+    epochs = node.get("epochs")
+    require(isinstance(epochs, int) and epochs >= 1, f"{key}.epochs={epochs} is no count; try {key}.epochs=1")
+    own = frozenset(group for group in PHASE_GROUPS if group in node)
+    with Phase(name, run, own).naming():
+        options = {group: option(group, node[group]) for group in own}
+    return Phase(name, replace(run, epochs=epochs, phases=(), **options), own)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -22,6 +23,12 @@ from torch.optim.lr_scheduler import (
 from layerpar.errors import require, require_choice
 
 SCHEDULES = ("constant", "cosine", "onecycle", "step")
+
+CARRIED = ("SGD", "Adam", "AdamW")
+"""Algorithms whose moments go over to the next phase: those that begin with zeros."""
+
+Moments = dict[str, dict[str, Any]]
+"""What an optimizer remembers of each parameter (momentum, Adam's moments), by the parameter's name."""
 
 
 @dataclass(kw_only=True)
@@ -45,8 +52,26 @@ class Schedule:
         key = "optimizer.schedule.warmup"
         require(0 <= self.warmup < 1, f"{key}={self.warmup} is not a fraction of the run; try {key}=0.05")
 
-    def build(self, optimizer: torch.optim.Optimizer, total_steps: int) -> LRScheduler | None:
-        """The scheduler to step after each optimizer step, or None where the rate never moves."""
+    def build(
+        self, optimizer: torch.optim.Optimizer, total_steps: int, *, first_step: int = 0
+    ) -> LRScheduler | None:
+        """The scheduler to step after each optimizer step, or None where the rate never moves.
+
+        Args:
+            optimizer: Whose rate it moves.
+            total_steps: Over which it moves.
+            first_step: How many of them others have taken already.
+        """
+        scheduler = self._from_start(optimizer, total_steps)
+        if scheduler is not None:
+            with warnings.catch_warnings():
+                # The optimizer steps that torch misses here were another's.
+                warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+                for _ in range(first_step):
+                    scheduler.step()
+        return scheduler
+
+    def _from_start(self, optimizer: torch.optim.Optimizer, total_steps: int) -> LRScheduler | None:
         warmup = round(self.warmup * total_steps)
         rest = max(1, total_steps - warmup)
         after: LRScheduler | None
@@ -106,10 +131,15 @@ class OptimizerConfig:
         algorithm = getattr(torch.optim, self.algorithm)
         return algorithm(parameters, lr=self.lr, **self.arguments)
 
-    def updater(self, parameters: Iterable[Tensor], total_steps: int) -> Updater:
-        """The optimizer for these parameters with its schedule over `total_steps`."""
+    def updater(self, parameters: Iterable[Tensor], total_steps: int, *, first_step: int = 0) -> Updater:
+        """The optimizer for these parameters with its schedule over `total_steps`, from `first_step` on."""
         optimizer = self.build(parameters)
-        return Updater(optimizer, self.schedule.build(optimizer, total_steps))
+        return Updater(optimizer, self.schedule.build(optimizer, total_steps, first_step=first_step))
+
+    def inherits(self, before: OptimizerConfig) -> bool:
+        """Whether it can go on with the other's moments: the same but for learning rate and schedule."""
+        same = (self.algorithm, self.arguments) == (before.algorithm, before.arguments)
+        return same and self.algorithm in CARRIED
 
 
 class Updater:
@@ -136,3 +166,36 @@ class Updater:
         self._optimizer.load_state_dict(deepcopy(state["optimizer"]))
         if self._scheduler is not None:
             self._scheduler.load_state_dict(deepcopy(state["scheduler"]))
+
+    def moments(self, named: Iterable[tuple[str, Tensor]]) -> Moments:
+        """A copy of the moments of those of these parameters that are this optimizer's."""
+        names = {id(parameter): name for name, parameter in named}
+        state = self._optimizer.state_dict()["state"]
+        return {
+            names[id(parameter)]: deepcopy(state[index])
+            for index, parameter in enumerate(self._parameters())
+            if index in state and id(parameter) in names
+        }
+
+    def set_moments(self, named: Iterable[tuple[str, Tensor]], moments: Moments) -> None:
+        """Go on from `moments`; parameters that they do not know, such as a head's, begin with zeros."""
+        if not moments:
+            return
+        names = {id(parameter): name for name, parameter in named}
+        pattern = next(iter(moments.values()))
+        state = {}
+        for index, parameter in enumerate(self._parameters()):
+            known = moments.get(names.get(id(parameter), ""))
+            state[index] = deepcopy(known) if known is not None else _zeros(pattern, parameter)
+        self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": state})
+
+    def _parameters(self) -> list[Tensor]:
+        return [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+
+
+def _zeros(pattern: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
+    """Moments of `parameter` before its first step, with the entries that another parameter's have."""
+    return {
+        key: torch.zeros_like(value) if key == "step" else torch.zeros_like(parameter)
+        for key, value in pattern.items()
+    }

@@ -64,7 +64,8 @@ def show_progress(
 
 def describe(line: dict[str, Any]) -> str:
     """The numbers of a metrics line, in words."""
-    parts = [f"epoch {line['epoch']}"]
+    parts = [line["phase"]] if "phase" in line else []
+    parts += [f"epoch {line['epoch']}"]
     for key, form in (
         ("train_loss", "loss {:.3f}"),
         ("test_accuracy", "accuracy {:.2%}"),
@@ -94,9 +95,9 @@ def _live(
             for line in tail.read():
                 latest |= line
             numbers = describe(latest) if "epoch" in latest else ""
-            phase = status["phase"] or status["status"]
+            doing = status["phase"] or status["status"]
             progress.update(
-                task, description=f"{label} · {phase}", completed=latest.get("step", 0), numbers=numbers
+                task, description=f"{label} · {doing}", completed=latest.get("step", 0), numbers=numbers
             )
 
 

@@ -51,9 +51,11 @@ def check(config: RunConfig) -> Facts:
         f"batch_size={config.batch_size} is larger than the {facts.num_train} training samples of "
         f"{config.dataset.name}; try batch_size={facts.num_train}",
     )
-    if config.compile:
-        _check_compile(config)
-    config.mode.check(config, facts, meta_network(config, facts))
+    for phase in config.parts:
+        with phase.naming():
+            if config.compile:
+                _check_compile(phase.config)
+            phase.config.mode.check(phase.config, facts, meta_network(config, facts))
     return facts
 
 

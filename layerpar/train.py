@@ -16,6 +16,7 @@ from layerpar.errors import DivergedError
 from layerpar.measure.records import MetricsLog
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.modes.base import Engine, StepResult
+from layerpar.modes.gather import from_owner
 
 
 @dataclass
@@ -24,13 +25,23 @@ class Progress:
 
     Attributes:
         step: Optimizer steps done.
+        epoch: Epochs done.
         train_seconds: The clock: per segment the MAX over ranks, summed.
-        evaluations: (train seconds, test accuracy, test loss) at the end of each epoch, on the owner.
+        evaluations: (train seconds, test accuracy, test loss) at the end of each epoch.
+        phase_seconds: Train seconds of each phase that was begun.
+        places: Blocks and layers that this rank trained in each phase that was begun.
+        peak_memory_bytes: Of this rank, the highest of all phases.
+        start_seconds: From the command to the first step of the clock.
     """
 
     step: int = 0
+    epoch: int = 0
     train_seconds: float = 0.0
     evaluations: list[tuple[float, float, float]] = field(default_factory=list)
+    phase_seconds: list[float] = field(default_factory=list)
+    places: list[tuple[str, str]] = field(default_factory=list)
+    peak_memory_bytes: int = 0
+    start_seconds: float = 0.0
 
     def time_to(self, target_accuracy: float | None) -> float | None:
         """Train seconds at the first evaluation that reached the target, None if none did."""
@@ -60,11 +71,10 @@ def train_epoch(
     config: RunConfig,
     progress: Progress,
     *,
-    epoch: int,
     stopwatch: Stopwatch,
     log: MetricsLog | None,
 ) -> dict[str, float]:
-    """One timed segment: an epoch of steps. Collective. Advances `progress`.
+    """One timed segment: the run's next epoch of steps. Collective. Advances `progress`.
 
     Returns:
         Means over the epoch: `train_loss` over all ranks that hold it, and every scalar the engines gave.
@@ -78,7 +88,7 @@ def train_epoch(
     stopwatch.start()
     engine.start(loader.steps_per_epoch)
     first = stopwatch.now()
-    for index, batch in enumerate(loader.train(epoch), start=1):
+    for index, batch in enumerate(loader.train(progress.epoch), start=1):
         recent.append(engine.step(batch))
         if index % config.log_every_steps == 0 or index == loader.steps_per_epoch:
             loss = _finite_mean(recent, first_step=progress.step + index - len(recent) + 1)
@@ -86,7 +96,7 @@ def train_epoch(
                 elapsed = stopwatch.now() - first
                 log.write(
                     "train",
-                    epoch=epoch + 1,
+                    epoch=progress.epoch + 1,
                     step=progress.step + index,
                     train_seconds=stopwatch.now(),
                     train_loss=loss,
@@ -97,11 +107,16 @@ def train_epoch(
     engine.finish()
     seconds = stopwatch.stop()
     progress.step += loader.steps_per_epoch
-    return _reduce(results, seconds, progress)
+    progress.epoch += 1
+    means, longest = _reduce(results, seconds)
+    stopwatch.idle(longest - seconds)
+    progress.train_seconds += longest
+    progress.phase_seconds[-1] += longest
+    return means
 
 
-def evaluate(engine: Engine, loader: Loader) -> tuple[float, float] | None:
-    """Accuracy and mean cross-entropy over the whole test set, on the owner; None elsewhere. Collective."""
+def evaluate(engine: Engine, loader: Loader) -> tuple[float, float]:
+    """Accuracy and mean cross-entropy over the whole test set, on every rank. Collective."""
     correct, loss, count = 0, 0.0, 0
     for batch in loader.test():
         logits = engine.predict(batch)
@@ -111,7 +126,8 @@ def evaluate(engine: Engine, loader: Loader) -> tuple[float, float] | None:
         correct += int((logits.argmax(1) == batch.labels).sum())
         loss += float(nn.functional.cross_entropy(logits, batch.labels, reduction="sum"))
         count += len(batch.labels)
-    return (correct / count, loss / count) if engine.owner else None
+    scores = (correct / count, loss / count) if engine.owner else None
+    return from_owner(scores, owner=engine.owner)
 
 
 def _finite_mean(results: list[StepResult], *, first_step: int) -> float | None:
@@ -125,7 +141,8 @@ def _finite_mean(results: list[StepResult], *, first_step: int) -> float | None:
     return sum(values) / len(values)
 
 
-def _reduce(results: list[StepResult], seconds: float, progress: Progress) -> dict[str, float]:
+def _reduce(results: list[StepResult], seconds: float) -> tuple[dict[str, float], float]:
+    """Means over all ranks that hold them, and the seconds of the slowest rank."""
     names = {name for result in results for name in result.scalars}
     means = {
         name: _mean([result.scalars[name] for result in results if name in result.scalars]) for name in names
@@ -134,10 +151,9 @@ def _reduce(results: list[StepResult], seconds: float, progress: Progress) -> di
     own: dict[str, Any] = {"seconds": seconds, "scalars": means, "loss": _mean(losses) if losses else None}
     every: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(every, own)
-    progress.train_seconds += max(rank["seconds"] for rank in every)
     held = [rank["loss"] for rank in every if rank["loss"] is not None]
     merged = {name: value for rank in every for name, value in rank["scalars"].items()}
-    return {"train_loss": sum(held) / len(held)} | merged
+    return {"train_loss": sum(held) / len(held)} | merged, max(rank["seconds"] for rank in every)
 
 
 def _mean(values: list[Tensor]) -> float:

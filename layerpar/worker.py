@@ -13,32 +13,25 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch._dynamo  # torch.optim would at its first use: here all workers do so at the same time
 import torch.distributed as dist
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from layerpar.config import RunConfig, parse
-from layerpar.datasets.base import Loader, Request
+from layerpar.config import Phase, RunConfig, parse
+from layerpar.datasets.base import Loader
 from layerpar.errors import DivergedError, UserError
 from layerpar.launch import STARTED_VARIABLE
 from layerpar.measure import environment
-from layerpar.measure.records import (
-    MetricsLog,
-    RankRecord,
-    Results,
-    summary,
-    write_json,
-    write_status,
-)
+from layerpar.measure.records import MetricsLog, summary, way, write_json, write_status
 from layerpar.measure.stopwatch import Stopwatch
-from layerpar.modes.base import Engine, Workload
+from layerpar.modes.base import Engine
+from layerpar.outcome import gather_records, results, save_model
 from layerpar.paths import RunDirectory
-from layerpar.ranks import Ranks, join, worker_device
+from layerpar.phases import assemble, bequeath
+from layerpar.ranks import join, worker_device
 from layerpar.train import Progress, evaluate, train_epoch, warm_up
 
 PR_SET_PDEATHSIG = 1
@@ -79,119 +72,72 @@ def run(config: RunConfig, directory: RunDirectory, *, started: float) -> None:
     if ranks.rank == 0:
         write_status(directory, "running", phase="measuring")
         write_json(directory.environment, environment.describe(device))
-    workload, engine, loader = assemble(config, ranks, device)
-    if engine.owner:
-        write_status(directory, "running", phase="warmup")
-    warm_up(engine, loader, steps=config.warmup_steps)
-    environment.reset_peak_memory(device)
-    start_seconds = time.time() - started
-    progress = _epochs(config, engine, loader, workload.stopwatch, directory)
-    records = _gather(engine, workload.stopwatch, ranks.rank)
+    stopwatch, progress = Stopwatch(device), Progress()
+    legacy = None
+    for index, phase in enumerate(config.parts):
+        workload, engine, loader = assemble(config, ranks, stopwatch, phase=index, legacy=legacy)
+        if engine.owner:
+            write_status(directory, "running", phase=_doing(config, phase, "warmup"))
+        warm_up(engine, loader, steps=config.warmup_steps)
+        environment.reset_peak_memory(device)
+        if index == 0:
+            progress.start_seconds = time.time() - started
+        _train(config, phase, engine, loader, stopwatch, progress, directory)
+        progress.peak_memory_bytes = max(progress.peak_memory_bytes, environment.peak_memory_bytes(device))
+        if index + 1 < len(config.parts):
+            legacy = bequeath(config, index, engine)
+    records = gather_records(progress, stopwatch)
     state = engine.full_state()
     if state is not None:
-        _save(directory, state)
-        results = _results(config, workload, progress, records, start_seconds=start_seconds)
-        write_json(directory.summary, summary(config, "done", results))
+        save_model(directory, state)
+        write_json(directory.summary, summary(config, "done", results(config, workload, progress, records)))
         write_status(directory, "done")
 
 
-def assemble(config: RunConfig, ranks: Ranks, device: torch.device) -> tuple[Workload, Engine, Loader]:
-    """Everything that trains, on this rank: same weights and same batches in every mode. Collective."""
-    facts = config.dataset.facts()
-    network = config.architecture.create(facts.input_shape, facts.num_classes, seed=config.seed)
-    network.plain.to(device)
-    steps = config.epochs * (facts.num_train // config.batch_size)
-    workload = Workload(config, network, facts, ranks, device, steps, Stopwatch(device))
-    engine = config.mode.engine(workload)
-    request = Request(
-        seed=config.seed,
-        batch_size=config.batch_size,
-        shard=engine.shard,
-        images=engine.reads_images,
-        device=device,
-        channels_last=config.architecture.channels_last,
-    )
-    return workload, engine, config.dataset.loader(request)
-
-
-def _epochs(
-    config: RunConfig, engine: Engine, loader: Loader, stopwatch: Stopwatch, directory: RunDirectory
-) -> Progress:
+def _train(
+    config: RunConfig,
+    phase: Phase,
+    engine: Engine,
+    loader: Loader,
+    stopwatch: Stopwatch,
+    progress: Progress,
+    directory: RunDirectory,
+) -> None:
+    """The epochs of a phase, each with an evaluation. Collective. Advances `progress`."""
     log = MetricsLog(directory) if engine.owner else None
-    progress = Progress()
+    progress.places.append((engine.place.block, engine.place.layers))
+    progress.phase_seconds.append(0.0)
+    if log is not None and config.phases:
+        at = {"epoch": progress.epoch, "train_seconds": progress.train_seconds}
+        log.write("phase", name=phase.name, **way(phase.config), **at)
     if log is not None and engine.notes:
         log.write("engine", **engine.notes)
-    for epoch in range(config.epochs):
+    for _ in range(phase.config.epochs):
         if engine.owner:
-            write_status(directory, "running", phase="training")
-        means = train_epoch(engine, loader, config, progress, epoch=epoch, stopwatch=stopwatch, log=log)
+            write_status(directory, "running", phase=_doing(config, phase, "training"))
+        means = train_epoch(engine, loader, config, progress, stopwatch=stopwatch, log=log)
         if engine.owner:
-            write_status(directory, "running", phase="evaluating")
-        scores = evaluate(engine, loader)
-        if scores is not None and log is not None:
-            accuracy, test_loss = scores
-            progress.evaluations.append((progress.train_seconds, accuracy, test_loss))
+            write_status(directory, "running", phase=_doing(config, phase, "evaluating"))
+        accuracy, test_loss = evaluate(engine, loader)
+        progress.evaluations.append((progress.train_seconds, accuracy, test_loss))
+        if log is not None:
             log.write(
                 "evaluate",
-                epoch=epoch + 1,
+                epoch=progress.epoch,
                 step=progress.step,
                 train_seconds=progress.train_seconds,
                 samples_per_second=progress.step * config.batch_size / progress.train_seconds,
                 test_accuracy=accuracy,
                 test_loss=test_loss,
+                **({"phase": phase.name} if config.phases else {}),
                 **means,
             )
-    return progress
+    if log is not None:
+        log.close()
 
 
-def _save(directory: RunDirectory, state: dict[str, Tensor]) -> None:
-    temporary = directory.model.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(directory.model)
-
-
-def _results(
-    config: RunConfig,
-    workload: Workload,
-    progress: Progress,
-    records: tuple[RankRecord, ...],
-    *,
-    start_seconds: float,
-) -> Results:
-    accuracies = [accuracy for _, accuracy, _ in progress.evaluations]
-    return Results(
-        num_parameters=workload.network.num_parameters,
-        device=workload.device.type,
-        train_seconds=progress.train_seconds,
-        samples_per_second=progress.step * config.batch_size / progress.train_seconds,
-        test_accuracy=accuracies[-1],
-        best_test_accuracy=max(accuracies),
-        test_loss=progress.evaluations[-1][2],
-        time_to_target_seconds=progress.time_to(config.target_accuracy),
-        steps=progress.step,
-        start_seconds=start_seconds,
-        contended=environment.is_contended(
-            workload.device,
-            workers=int(os.environ["LOCAL_WORLD_SIZE"]),
-            threads_per_worker=config.threads_per_worker,
-        ),
-        ranks=records,
-    )
-
-
-def _gather(engine: Engine, stopwatch: Stopwatch, rank: int) -> tuple[RankRecord, ...]:
-    own = RankRecord(
-        rank=rank,
-        block=engine.place.block,
-        layers=engine.place.layers,
-        busy_seconds=stopwatch.busy_seconds,
-        wait_seconds=stopwatch.wait_seconds,
-        sent_bytes=stopwatch.sent_bytes,
-        peak_memory_bytes=environment.peak_memory_bytes(stopwatch.device),
-    )
-    every: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(every, own)
-    return tuple(every)
+def _doing(config: RunConfig, phase: Phase, what: str) -> str:
+    return f"{phase.name}: {what}" if config.phases else what
 
 
 def _die_with_parent() -> None:

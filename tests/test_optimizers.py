@@ -9,7 +9,7 @@ import torch
 from tiny import composed
 from torch import nn
 
-from layerpar.optimizers import OptimizerConfig, Schedule
+from layerpar.optimizers import SCHEDULES, OptimizerConfig, Schedule, Updater
 
 
 def config(name: str, *, warmup: float = 0.0, algorithm: str = "SGD", **arguments: Any) -> OptimizerConfig:
@@ -69,6 +69,48 @@ def test_resuming_goes_on_exactly(name: str) -> None:
     second.load_state_dict(first.state_dict())
     train(halves, second, range(3, 6))
     assert torch.equal(whole, halves)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_taken_up_later_is_the_same_schedule(name: str) -> None:
+    whole = rates(config(name, warmup=0.25), 8)
+    options = config(name, warmup=0.25)
+    updater = options.updater([nn.Parameter(torch.zeros(1))], 8, first_step=5)
+    for rate in whole[5:]:
+        assert updater._optimizer.param_groups[0]["lr"] == rate
+        updater.step()
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_moments_go_over_by_name_and_newcomers_begin_with_zeros(name: str) -> None:
+    """A newcomer beside a parameter that brings moments takes the steps it would take alone."""
+    options = composed(f"optimizer={name}").optimizer
+
+    def step(parameters: list[nn.Parameter], updater: Updater) -> None:
+        for parameter in parameters:
+            parameter.grad = torch.ones_like(parameter)
+        updater.step()
+
+    old, newcomer, alone = (nn.Parameter(torch.ones(3)) for _ in range(3))
+    first = options.updater([old], 9)
+    step([old], first)
+    moments = first.moments([("weight", old), ("of another", newcomer)])
+    assert list(moments) == ["weight"]
+    second = options.updater([newcomer, old], 9)
+    second.set_moments([("weight", old)], moments)
+    assert second.moments([("weight", old)]).keys() == moments.keys()
+    step([newcomer, old], second)
+    step([alone], options.updater([alone], 9))
+    assert torch.equal(newcomer, alone)
+
+
+def test_moments_are_inherited_by_the_same_algorithm_only() -> None:
+    sgd = composed("optimizer=sgd").optimizer
+    assert composed("optimizer=sgd", "optimizer.lr=1").optimizer.inherits(sgd)
+    assert not composed("optimizer=adamw").optimizer.inherits(sgd)
+    assert not composed("optimizer=sgd", "optimizer.arguments.momentum=0").optimizer.inherits(sgd)
+    rms = config("constant", algorithm="RMSprop", momentum=0.5)
+    assert not rms.inherits(rms)
 
 
 def test_any_optimizer_of_torch() -> None:

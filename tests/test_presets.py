@@ -62,7 +62,8 @@ def modes() -> list[str]:
 
 
 def test_these_are_all_presets() -> None:
-    assert {path.stem for path in (config_directory() / "experiment").glob("*.yaml")} == set(PRESETS)
+    found = {path.stem for path in (config_directory() / "experiment").glob("*.yaml")}
+    assert found - {"hybrid"} == set(PRESETS)  # which says how to train, not what
 
 
 @pytest.mark.parametrize("preset", PRESETS)

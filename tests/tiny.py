@@ -21,8 +21,8 @@ from layerpar.datasets.base import Loader
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.modes.base import Engine
 from layerpar.paths import config_directory
+from layerpar.phases import assemble
 from layerpar.ranks import Ranks
-from layerpar.worker import assemble
 
 TINY = (
     "dataset=digits",
@@ -93,7 +93,7 @@ def on_workers(function: Callable[..., Any], world_size: int, *arguments: Any) -
 
 def build(config: RunConfig, ranks: Ranks) -> tuple[Engine, Loader]:
     """This worker's engine and loader, as the worker makes them."""
-    _, engine, loader = assemble(config, ranks, torch.device("cpu"))
+    _, engine, loader = assemble(config, ranks, Stopwatch(torch.device("cpu")))
     return engine, loader
 
 
@@ -116,8 +116,8 @@ def captured(ranks: Ranks, config: RunConfig, steps: int) -> dict[str, Tensor] |
 
 def counted(ranks: Ranks, config: RunConfig, steps: int) -> Stopwatch:
     """The stopwatch of a worker after a segment of so many steps."""
-    workload, engine, loader = assemble(config, ranks, torch.device("cpu"))
-    stopwatch = workload.stopwatch
+    stopwatch = Stopwatch(torch.device("cpu"))
+    _, engine, loader = assemble(config, ranks, stopwatch)
     batches = loader.train(0)
     stopwatch.start()
     engine.start(steps)

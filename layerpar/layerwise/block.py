@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from layerpar.layerwise.costs import LayerSeconds
 from layerpar.layerwise.links import Sink, Source
 from layerpar.layerwise.partition import BlockCost
-from layerpar.optimizers import OptimizerConfig
+from layerpar.optimizers import Moments, OptimizerConfig
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Parts:
         links: To its neighbours.
         optimizer: Makes this block's own optimizer.
         total_steps: Steps of the whole run, for the schedule.
+        first_step: How many of them are done when the block starts.
         autocast: The precision in which forwards run.
         above: The network's layers after this block, as at the start of the round, where a worker holds them.
     """
@@ -64,6 +65,7 @@ class Parts:
     total_steps: int
     autocast: Callable[[], AbstractContextManager[Any]]
     above: Sequence[nn.Module] = ()
+    first_step: int = 0
 
     @property
     def is_last(self) -> bool:
@@ -87,7 +89,9 @@ class Block(ABC):
         self.links = parts.links
         self._modules = nn.ModuleList([self.layers, *extra])
         self._parameters = list(self._modules.parameters())
-        self._updater = parts.optimizer.updater(self._parameters, parts.total_steps)
+        self._updater = parts.optimizer.updater(
+            self._parameters, parts.total_steps, first_step=parts.first_step
+        )
         self._autocast = parts.autocast
 
     @abstractmethod
@@ -119,6 +123,14 @@ class Block(ABC):
     def set_weights(self, weights: list[Tensor]) -> None:
         """Go on from copies of these, in the order of `weights`."""
         torch._foreach_copy_(self.weights(), weights)
+
+    def moments(self, named: Iterable[tuple[str, Tensor]]) -> Moments:
+        """What the optimizer remembers of this block's parameters, by their names in `named`."""
+        return self._updater.moments(named)
+
+    def set_moments(self, named: Iterable[tuple[str, Tensor]], moments: Moments) -> None:
+        """Go on from `moments`; the block's own modules begin without."""
+        self._updater.set_moments(named, moments)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, head and optimizer: a copy that later steps leave alone."""

@@ -205,5 +205,6 @@ def block_parts(workload: Workload, plan: Plan, index: int, outputs: list[Tensor
         links=links,
         optimizer=workload.config.optimizer,
         total_steps=workload.total_steps,
+        first_step=workload.first_step,
         autocast=workload.autocast,
     )

@@ -13,7 +13,8 @@ from layerpar.layerwise.chain import Chain
 from layerpar.layerwise.links import Receiver, Sender
 from layerpar.layerwise.rounds import Rounds
 from layerpar.modes.base import Place, Workload
-from layerpar.modes.gather import gather_state
+from layerpar.modes.gather import gather_named, gather_state
+from layerpar.optimizers import Moments
 
 
 class ChainEngine:
@@ -74,6 +75,16 @@ class ChainEngine:
         with self._rounds.exported():
             owned = self._workload.network.names(self._layers.start, self._layers.stop)
             return gather_state(self._workload.network, owned, owner=self._workload.ranks.world_size - 1)
+
+    def moments(self) -> Moments | None:
+        named = list(self._workload.network.plain.named_parameters())
+        own = {name: held for block in self._blocks for name, held in block.moments(named).items()}
+        return gather_named(own, owner=self._workload.ranks.world_size - 1)
+
+    def set_moments(self, moments: Moments) -> None:
+        named = list(self._workload.network.plain.named_parameters())
+        for block in self._blocks:
+            block.set_moments(named, moments)
 
     def state_dict(self) -> dict[str, Any]:
         blocks = {str(block.index): block.state_dict() for block in self._blocks}

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,8 @@ def write_status(directory: RunDirectory, status: str, **details: Any) -> None:
     Args:
         directory: The run's.
         status: created, running, done, failed, interrupted, diverged or refused.
-        details: `phase` while it runs, `message`, `rank` or `step` once it ended badly.
+        details: `phase` while it runs (what it is doing, such as `evaluating`); `message`, `rank` or `step`
+            once it ended badly.
     """
     write_json(directory.status, {"status": status, "phase": None, "message": None} | details)
 
@@ -95,22 +97,24 @@ class Results:
     start_seconds: float | None = None
     contended: bool | None = None
     ranks: tuple[RankRecord, ...] = ()
+    phase_seconds: tuple[float, ...] = ()
 
 
 def summary(config: RunConfig, status: str, results: Results) -> dict[str, Any]:
-    """The content of `summary.json`. The keys are stable: tools read them."""
-    layerwise = config.mode.name == "layerwise"
+    """The content of `summary.json`. The keys are stable: tools read them.
+
+    A run of several phases has the mode `phases`, and no objective or aggregation of its own.
+    """
+    mixed = {"mode": "phases", "objective": None, "aggregation": None}
     return {
         "status": status,
-        "mode": config.mode.name,
-        "objective": config.objective.name if layerwise else None,
-        "aggregation": config.aggregation.name if config.mode.aggregates else None,
+        **(mixed if config.phases else way(config)),
         "dataset": config.dataset.name,
         "architecture": config.architecture.name,
         "depth": config.architecture.depth,
         "num_parameters": results.num_parameters,
         "workers": config.num_workers,
-        "replicas": config.mode.num_replicas(config.workers),
+        "replicas": max(phase.config.mode.num_replicas(config.workers) for phase in config.parts),
         "device": results.device,
         "threads_per_worker": config.threads_per_worker,
         "seed": config.seed,
@@ -127,6 +131,20 @@ def summary(config: RunConfig, status: str, results: Results) -> dict[str, Any]:
         "start_seconds": results.start_seconds,
         "contended": results.contended,
         "ranks": [asdict(rank) for rank in results.ranks],
+        "phases": [
+            {"name": phase.name, **way(phase.config), "epochs": phase.config.epochs, "train_seconds": seconds}
+            for phase, seconds in zip_longest(config.phases, results.phase_seconds[: len(config.phases)])
+        ],
+    }
+
+
+def way(config: RunConfig) -> dict[str, str | None]:
+    """Mode, objective and aggregation by name; None where the mode has no use for it."""
+    layerwise = config.mode.name == "layerwise"
+    return {
+        "mode": config.mode.name,
+        "objective": config.objective.name if layerwise else None,
+        "aggregation": config.aggregation.name if config.mode.aggregates else None,
     }
 
 

@@ -64,6 +64,11 @@ class Stopwatch:
         if self._started is not None:
             self.wait_seconds += seconds
 
+    def idle(self, seconds: float) -> None:
+        """Add seconds that the run's clock went on after this rank's segment: it waited for the slowest."""
+        self.seconds += seconds
+        self.wait_seconds += seconds
+
     def count_sent(self, num_bytes: int) -> None:
         """Add bytes handed over for sending, if a segment is open."""
         if self._started is not None:

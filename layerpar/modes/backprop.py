@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from layerpar.datasets.base import Batch
 from layerpar.modes.base import Place, StepResult, Workload
+from layerpar.optimizers import Moments
 
 
 class BackpropEngine:
@@ -33,7 +34,9 @@ class BackpropEngine:
         self._workload = workload
         self._plain = workload.network.plain
         self._forward = workload.compiled(forward)
-        self._updater = workload.config.optimizer.updater(self._plain.parameters(), workload.total_steps)
+        self._updater = workload.config.optimizer.updater(
+            self._plain.parameters(), workload.total_steps, first_step=workload.first_step
+        )
 
     def start(self, steps: int) -> None:
         self._plain.train()
@@ -61,6 +64,12 @@ class BackpropEngine:
         if not self.owner:
             return None
         return {name: tensor.cpu().clone() for name, tensor in self._plain.state_dict().items()}
+
+    def moments(self) -> Moments | None:
+        return self._updater.moments(self._plain.named_parameters()) if self.owner else None
+
+    def set_moments(self, moments: Moments) -> None:
+        self._updater.set_moments(self._plain.named_parameters(), moments)
 
     def state_dict(self) -> dict[str, Any]:
         return {"network": deepcopy(self._plain.state_dict()), "updater": self._updater.state_dict()}

@@ -13,6 +13,7 @@ from torch import Tensor
 from layerpar.architectures.base import Network
 from layerpar.datasets.base import Batch, Facts
 from layerpar.measure.stopwatch import Stopwatch
+from layerpar.optimizers import Moments
 from layerpar.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -29,8 +30,10 @@ class Workload:
         facts: Shapes and sizes of the data set.
         ranks: Which worker this is.
         device: Where this worker computes.
-        total_steps: Optimizer steps of the whole run.
+        total_steps: Optimizer steps of the whole run, all phases.
         stopwatch: Where waiting and sent bytes are counted.
+        first_step: Optimizer steps of the phases before this one.
+        pinned: `Engine.notes` of an earlier part of this phase, whose decisions hold; None in a new phase.
     """
 
     config: RunConfig
@@ -40,6 +43,13 @@ class Workload:
     device: torch.device
     total_steps: int
     stopwatch: Stopwatch
+    first_step: int = 0
+    pinned: dict[str, Any] | None = None
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps of this phase."""
+        return self.config.epochs * (self.facts.num_train // self.config.batch_size)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision in which forwards run."""
@@ -110,6 +120,14 @@ class Engine(Protocol):
         """The common weights under the plain network's names, on the CPU of the owner; None elsewhere."""
         ...
 
+    def moments(self) -> Moments | None:
+        """What the optimizer remembers, under the plain network's names, on the owner; None elsewhere."""
+        ...
+
+    def set_moments(self, moments: Moments) -> None:
+        """Go on from the `moments` of the engine of an earlier phase, as far as they are of use here."""
+        ...
+
     def state_dict(self) -> dict[str, Any]:
         """Everything this rank needs to go on later exactly from here; between segments only."""
         ...
@@ -136,7 +154,7 @@ class Mode:
     name: str
 
     def num_workers(self, workers: int) -> int:
-        """How many of the `workers` asked for this mode uses."""
+        """How many of the `workers` asked for this mode uses: all, or only one while the others rest."""
         return workers
 
     def num_replicas(self, workers: int) -> int:

@@ -29,9 +29,10 @@ class Cuts:
     loads: list[float]
 
     def notes(self, placement: list[list[int]]) -> dict[str, Any]:
-        """What the records tell: the cuts (to pin with mode.partition) and each worker's load."""
+        """What the records tell: the cuts (to pin with mode.partition), and loads of parts and workers."""
         return {
             "cuts": [part.start for part in self.parts[1:]],
+            "part_loads": self.loads,
             "predicted_loads": [sum(self.loads[index] for index in mine) for mine in placement],
         }
 
@@ -65,7 +66,7 @@ def decide(
     cost: Callable[[LayerSeconds], BlockCost],
     head: str | None,
 ) -> Cuts:
-    """Cut as `choice` says. Collective.
+    """Cut as `choice` says, or as an earlier part of this phase did. Collective.
 
     Args:
         workload: What to train.
@@ -74,9 +75,11 @@ def decide(
         cost: What a part costs, from the times of the layers.
         head: The kind of auxiliary head that every part but the last has; None for none.
     """
+    num_layers, pinned = len(workload.network.layers), workload.pinned
+    if pinned is not None:
+        return Cuts(partition.blocks(pinned["cuts"], num_layers), pinned["part_loads"])
     holder: list[Cuts | None] = [None]
     if workload.ranks.rank == 0:
-        num_layers = len(workload.network.layers)
         seconds = cost(measure(workload, head=head))
         if isinstance(choice, list):
             cuts = choice
@@ -86,6 +89,7 @@ def decide(
             cuts = partition.balanced(seconds, num_layers, num_parts)
         loads = partition.predicted_loads(seconds, cuts, num_layers)
         holder = [Cuts(partition.blocks(cuts, num_layers), loads)]
-    dist.broadcast_object_list(holder, src=0)
+    if workload.ranks.world_size > 1:
+        dist.broadcast_object_list(holder, src=0)
     assert holder[0] is not None
     return holder[0]

@@ -18,11 +18,27 @@ def gather_state(network: Network, owned: dict[str, Tensor], *, owner: int) -> d
         owned: The tensors that this rank has trained, by name.
         owner: The rank that gets them all; the others get None.
     """
-    state = {name: tensor.detach().cpu() for name, tensor in owned.items()}
+    whole = gather_named({name: tensor.detach().cpu() for name, tensor in owned.items()}, owner=owner)
+    return whole and {name: whole[name].clone() for name in network.plain.state_dict()}
+
+
+def gather_named(owned: dict[str, Any], *, owner: int) -> dict[str, Any] | None:
+    """What every rank has by name, in one dictionary on `owner`; None elsewhere. Collective."""
     mine = dist.get_rank() == owner
     parts: list[Any] | None = [None] * dist.get_world_size() if mine else None
-    dist.gather_object(state, parts, dst=owner)
-    if parts is None:
-        return None
-    whole = {name: tensor for part in parts for name, tensor in part.items()}
-    return {name: whole[name].clone() for name in network.plain.state_dict()}
+    dist.gather_object(owned, parts, dst=owner)
+    return None if parts is None else {name: value for part in parts for name, value in part.items()}
+
+
+def from_owner(value: Any, *, owner: bool) -> Any:
+    """The owner's value, on every rank. Collective.
+
+    Args:
+        value: Of this rank; counts on the owner only.
+        owner: Whether this rank is the owner; true on exactly one.
+    """
+    owners: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(owners, owner)
+    holder = [value if owner else None]
+    dist.broadcast_object_list(holder, src=owners.index(True))
+    return holder[0]

@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 class Sequential(Mode):
     """K blocks trained one after the other, with the heads of the objective `local`.
 
+    Each block's learning rate moves over its own turn, also in a phase.
+
     Attributes:
         blocks: K: `workers` (as many as the parallel modes have), `layers` (one per layer) or a number.
         partition: Where to cut: `balanced` (by measured time), `equal` (by count) or the first layer of
             each block but the first, such as [4].
         head: Kind of auxiliary head of every block but the last; see `layerpar.layerwise.heads`.
-        shares: Of the run's steps, for each block; null for equal ones.
+        shares: Of the run's (or phase's) steps, for each block; null for equal ones.
         cache: Keep what finished blocks make of the training images, as far as it fits into memory; not
             where images vary from epoch to epoch. Changes no result.
     """
@@ -74,12 +76,12 @@ class Sequential(Mode):
         plan = Plan(chosen, [range(num_blocks)])
         with workload.autocast():
             outputs = activations(workload.network, workload.facts.input_shape)
-        steps = steps_per_block(workload.total_steps, num_blocks, self.shares)
+        steps = steps_per_block(workload.num_steps, num_blocks, self.shares)
         sources = [Queue() for _ in chosen.parts]
         blocks: list[Block] = []
         for index, source in enumerate(sources):
             parts = block_parts(workload, plan, index, outputs, Links(source, None))
-            own = replace(parts, total_steps=steps[index])
+            own = replace(parts, total_steps=steps[index], first_step=0)
             blocks.append(LocalBlock(own, head=self.head, similarity=0.0))
         wires = [
             Wire(

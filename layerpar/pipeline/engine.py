@@ -18,7 +18,8 @@ from layerpar.layerwise.links import ACTIVATIONS, Wire
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.modes.base import Place, StepResult, Workload
 from layerpar.modes.cuts import Cuts
-from layerpar.modes.gather import gather_state
+from layerpar.modes.gather import gather_named, gather_state
+from layerpar.optimizers import Moments
 from layerpar.pipeline.schedules import Schedule
 from layerpar.pipeline.stage import StageModule
 
@@ -68,7 +69,9 @@ class PipelineEngine:
             for stage in placement[self._rank]
         }
         self._all = nn.ModuleList(self._modules.values())
-        self._updater = workload.config.optimizer.updater(self._all.parameters(), workload.total_steps)
+        self._updater = workload.config.optimizer.updater(
+            self._all.parameters(), workload.total_steps, first_step=workload.first_step
+        )
         samples = workload.config.batch_size // microbatches
         stages = [self._stage(stage, samples, outputs[-1]) for stage in placement[self._rank]]
         self._microbatches = microbatches
@@ -116,6 +119,13 @@ class PipelineEngine:
         for layers in self._layers:
             owned |= network.names(layers.start, layers.stop)
         return gather_state(network, owned, owner=self._holder[self._last])
+
+    def moments(self) -> Moments | None:
+        own = self._updater.moments(self._workload.network.plain.named_parameters())
+        return gather_named(own, owner=self._holder[self._last])
+
+    def set_moments(self, moments: Moments) -> None:
+        self._updater.set_moments(self._workload.network.plain.named_parameters(), moments)
 
     def state_dict(self) -> dict[str, Any]:
         return {"stages": deepcopy(self._all.state_dict()), "updater": self._updater.state_dict()}

@@ -101,7 +101,7 @@ def groups(lines: pd.DataFrame) -> list[pd.DataFrame]:
 def _told_apart(lines: pd.DataFrame, settings: pd.Series[Any]) -> pd.Series[str]:
     """For lines of a group that look alike, the settings in which they differ."""
     told = pd.Series("", index=lines.index, dtype=object)
-    shown = {"seed", "workers", "threads_per_worker", "aggregation.name", "objective.name"}
+    shown = {"seed", "workers", "threads_per_worker", "aggregation.name", "objective.name", "phases"}
     for _, alike in lines.groupby([*GROUP, *VISIBLE], dropna=False):
         if len(alike) > 1:
             keys = differing([settings[index] for index in alike.index], ignore=shown)

@@ -10,6 +10,7 @@ from typing import Any
 
 from layerpar.paths import RunDirectory
 from layerpar.results.files import NUMBERS, UnreadableError, check_summary, read_json, read_text
+from layerpar.results.phased import phase_names, phases_label, without_unused
 from layerpar.results.settings import effective, flatten, mode_label
 
 IDENTITY = (
@@ -72,7 +73,8 @@ def read_run(root: Path) -> dict[str, Any]:
         "contended": bool(summary.get("contended")),
         "ranks": summary.get("ranks") or [],
         **_over_ranks(summary.get("ranks") or [], summary.get("steps")),
-        "label": mode_label(
+        "label": phases_label(flat)
+        or mode_label(
             identity["mode"],
             objective=identity["objective"],
             schedule=flat.get("mode.schedule"),
@@ -84,12 +86,7 @@ def read_run(root: Path) -> dict[str, Any]:
         "hardware": _hardware(environment),
         "message": status.get("message"),
         "path": str(root),
-        "settings": effective(
-            {key: value for key, value in flat.items() if key != "device"},
-            objective=identity["objective"],
-            aggregation=identity["aggregation"],
-            workers=identity["workers"],
-        ),
+        "settings": _settings(flat, identity),
     }
 
 
@@ -117,9 +114,20 @@ def read_evaluations(root: Path, *, finished: bool) -> list[dict[str, Any]]:
     return evaluations
 
 
+def _settings(flat: dict[str, Any], identity: dict[str, Any]) -> dict[str, Any]:
+    asked = {key: value for key, value in flat.items() if key != "device"}
+    by_phase = "by phase" if phase_names(flat) else None
+    return effective(
+        without_unused(asked),
+        objective=by_phase or identity["objective"],
+        aggregation=by_phase or identity["aggregation"],
+        workers=identity["workers"],
+    )
+
+
 def _composed(flat: dict[str, Any]) -> dict[str, Any]:
     """What the run is as far as its configuration tells."""
-    mode = flat["mode.name"]
+    mode = "phases" if phase_names(flat) else flat["mode.name"]
     return {
         "mode": mode,
         "objective": flat.get("objective.name") if mode == "layerwise" else None,

@@ -19,6 +19,7 @@ from layerpar.datasets.base import Batch
 from layerpar.layerwise.block import Block
 from layerpar.layerwise.links import Queue, Wire
 from layerpar.modes.base import Place, StepResult, Workload
+from layerpar.optimizers import Moments
 from layerpar.sequential.features import Features
 
 
@@ -89,6 +90,12 @@ class SequentialEngine:
 
     def full_state(self) -> dict[str, Tensor] | None:
         return {name: tensor.cpu().clone() for name, tensor in self._plain.state_dict().items()}
+
+    def moments(self) -> Moments | None:
+        return {}
+
+    def set_moments(self, moments: Moments) -> None:
+        pass  # a block's turn may come long after
 
     def state_dict(self) -> dict[str, Any]:
         return {"step": self._step, "blocks": [block.state_dict() for block in self._blocks]}

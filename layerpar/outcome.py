@@ -1,0 +1,75 @@
+"""What a run has come to: gathered from all workers, and written by the owner of its last phase."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from layerpar.config import RunConfig
+from layerpar.measure import environment
+from layerpar.measure.records import RankRecord, Results
+from layerpar.measure.stopwatch import Stopwatch
+from layerpar.modes.base import Workload
+from layerpar.paths import RunDirectory
+from layerpar.train import Progress
+
+
+def save_model(directory: RunDirectory, state: dict[str, Tensor]) -> None:
+    """Write `model.pt` to a temporary name, then rename."""
+    temporary = directory.model.with_suffix(".tmp")
+    torch.save(state, temporary)
+    temporary.replace(directory.model)
+
+
+def results(
+    config: RunConfig, workload: Workload, progress: Progress, records: tuple[RankRecord, ...]
+) -> Results:
+    """What a finished run measured.
+
+    Args:
+        config: The run.
+        workload: Of its last phase.
+        progress: At its end.
+        records: Of all ranks.
+    """
+    accuracies = [accuracy for _, accuracy, _ in progress.evaluations]
+    return Results(
+        num_parameters=workload.network.num_parameters,
+        device=workload.device.type,
+        train_seconds=progress.train_seconds,
+        samples_per_second=progress.step * config.batch_size / progress.train_seconds,
+        test_accuracy=accuracies[-1],
+        best_test_accuracy=max(accuracies),
+        test_loss=progress.evaluations[-1][2],
+        time_to_target_seconds=progress.time_to(config.target_accuracy),
+        steps=progress.step,
+        start_seconds=progress.start_seconds,
+        contended=environment.is_contended(
+            workload.device,
+            workers=int(os.environ["LOCAL_WORLD_SIZE"]),
+            threads_per_worker=config.threads_per_worker,
+        ),
+        ranks=records,
+        phase_seconds=tuple(progress.phase_seconds),
+    )
+
+
+def gather_records(progress: Progress, stopwatch: Stopwatch) -> tuple[RankRecord, ...]:
+    """What each worker did, by rank. Collective."""
+    blocks, layers = (" → ".join(places) for places in zip(*progress.places, strict=True))
+    own = RankRecord(
+        rank=dist.get_rank(),
+        block=blocks,
+        layers=layers,
+        busy_seconds=stopwatch.busy_seconds,
+        wait_seconds=stopwatch.wait_seconds,
+        sent_bytes=stopwatch.sent_bytes,
+        peak_memory_bytes=progress.peak_memory_bytes,
+    )
+    every: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(every, own)
+    return tuple(every)

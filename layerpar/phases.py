@@ -1,0 +1,97 @@
+"""The phases of a run: how one is put together, and what it leaves to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from layerpar.config import RunConfig
+from layerpar.datasets.base import Loader, Request
+from layerpar.measure.stopwatch import Stopwatch
+from layerpar.modes.base import Engine, Workload
+from layerpar.modes.gather import from_owner
+from layerpar.modes.resting import Resting
+from layerpar.optimizers import Moments
+from layerpar.ranks import Ranks
+
+
+@dataclass(frozen=True)
+class Legacy:
+    """What a phase leaves to the next one; the same on every rank.
+
+    Attributes:
+        weights: The common weights under the plain network's names.
+        moments: What the optimizer remembers, under the same names; empty where the next one has no use
+            for it.
+    """
+
+    weights: dict[str, Tensor]
+    moments: Moments
+
+
+def assemble(
+    config: RunConfig,
+    ranks: Ranks,
+    stopwatch: Stopwatch,
+    *,
+    phase: int = 0,
+    legacy: Legacy | None = None,
+    pinned: dict[str, Any] | None = None,
+) -> tuple[Workload, Engine, Loader]:
+    """All that trains in a phase, on this rank: same weights and same batches in every mode. Collective.
+
+    Args:
+        config: The run.
+        ranks: Which worker this is.
+        stopwatch: Counts its seconds.
+        phase: Which phase, from 0; a run without phases is one.
+        legacy: Of the phase before; None to start from fresh weights.
+        pinned: `Engine.notes` of an earlier part of this phase, whose decisions hold.
+    """
+    own, device = config.parts[phase].config, stopwatch.device
+    facts = own.dataset.facts()
+    network = own.architecture.create(facts.input_shape, facts.num_classes, seed=own.seed)
+    if legacy is not None:
+        network.plain.load_state_dict(legacy.weights)
+    network.plain.to(device)
+    steps_per_epoch = facts.num_train // own.batch_size
+    num_working = own.mode.num_workers(config.workers)
+    workload = Workload(
+        own,
+        network,
+        facts,
+        replace(ranks, world_size=num_working),
+        device,
+        total_steps=config.epochs * steps_per_epoch,
+        stopwatch=stopwatch,
+        first_step=sum(part.config.epochs for part in config.parts[:phase]) * steps_per_epoch,
+        pinned=pinned,
+    )
+    engine = own.mode.engine(workload) if ranks.rank < num_working else Resting()
+    if legacy is not None:
+        engine.set_moments(legacy.moments)
+    request = Request(
+        seed=own.seed,
+        batch_size=own.batch_size,
+        shard=engine.shard,
+        images=engine.reads_images,
+        device=device,
+        channels_last=own.architecture.channels_last,
+    )
+    return workload, engine, own.dataset.loader(request)
+
+
+def bequeath(config: RunConfig, phase: int, engine: Engine) -> Legacy:
+    """What the engine of a phase leaves to the phase after it. Collective.
+
+    Args:
+        config: The run.
+        phase: The one that has ended.
+        engine: Of that phase.
+    """
+    before, after = (config.parts[index].config.optimizer for index in (phase, phase + 1))
+    weights = from_owner(engine.full_state(), owner=engine.owner)
+    moments = engine.moments() if after.inherits(before) else {}
+    return Legacy(weights, from_owner(moments, owner=engine.owner))
