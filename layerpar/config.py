@@ -48,6 +48,8 @@ class Settings:
         target_accuracy: Test accuracy in [0, 1] whose first reaching is timed; null for none.
         warmup_steps: Steps run before the clock starts, whose effect is thrown away.
         log_every_steps: Steps between two training lines of `metrics.jsonl`.
+        trace_steps: Steps in the middle of the first epoch whose timeline is recorded on every worker; they
+            take a little longer for it.
     """
 
     seed: int
@@ -61,12 +63,14 @@ class Settings:
     target_accuracy: float | None
     warmup_steps: int
     log_every_steps: int
+    trace_steps: int
 
     def __post_init__(self) -> None:
         for key in ("workers", "epochs", "batch_size", "threads_per_worker", "log_every_steps"):
             require_at_least(key, getattr(self, key), 1)
         require_at_least("seed", self.seed, 0)
-        require_at_least("warmup_steps", self.warmup_steps, 0)
+        for key in ("warmup_steps", "trace_steps"):
+            require_at_least(key, getattr(self, key), 0)
         require_choice("device", self.device, ("auto", "cpu", "cuda"))
         require_choice("precision", self.precision, ("fp32", "bf16"))
         target = self.target_accuracy

@@ -10,10 +10,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from layerpar.config import RunConfig
-from layerpar.measure import environment
-from layerpar.measure.records import RankRecord, Results
+from layerpar.measure import environment, trace
+from layerpar.measure.records import RankRecord, Results, write_json
 from layerpar.measure.stopwatch import Stopwatch
-from layerpar.modes.base import Workload
+from layerpar.modes.base import Place, Workload
 from layerpar.paths import RunDirectory
 from layerpar.train import Progress
 
@@ -58,6 +58,14 @@ def results(
     )
 
 
+def write_trace(directory: RunDirectory, place: Place, stopwatch: Stopwatch) -> None:
+    """Write the timeline of all workers, once the segment that was traced is over. Collective."""
+    name = f"worker {dist.get_rank()}, layers {place.layers}"
+    gathered = trace.gather(stopwatch.spans, segment_start=stopwatch.segment_start, name=name)
+    if gathered is not None:
+        write_json(directory.trace, gathered)
+
+
 def gather_records(progress: Progress, stopwatch: Stopwatch) -> tuple[RankRecord, ...]:
     """What each worker did, by rank. Collective."""
     blocks, layers = (" → ".join(places) for places in zip(*progress.places, strict=True))
@@ -67,6 +75,7 @@ def gather_records(progress: Progress, stopwatch: Stopwatch) -> tuple[RankRecord
         layers=layers,
         busy_seconds=stopwatch.busy_seconds,
         wait_seconds=stopwatch.wait_seconds,
+        exchange_seconds=stopwatch.exchange_seconds,
         sent_bytes=stopwatch.sent_bytes,
         peak_memory_bytes=progress.peak_memory_bytes,
     )

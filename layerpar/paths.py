@@ -36,6 +36,11 @@ class RunDirectory:
         return self.root / "env.json"
 
     @property
+    def trace(self) -> Path:
+        """What every worker did during `trace_steps` steps, in Chrome's trace event format."""
+        return self.root / "trace.json"
+
+    @property
     def model(self) -> Path:
         """The trained network's plain `state_dict`, without heads."""
         return self.root / "model.pt"

@@ -51,6 +51,11 @@ def check(config: RunConfig) -> Facts:
         f"batch_size={config.batch_size} is larger than the {facts.num_train} training samples of "
         f"{config.dataset.name}; try batch_size={facts.num_train}",
     )
+    most = facts.num_train // config.batch_size
+    require(
+        config.trace_steps <= most,
+        f"trace_steps={config.trace_steps} is more than the {most} steps of an epoch; try trace_steps={most}",
+    )
     for phase in config.parts:
         with phase.naming():
             if config.compile:

@@ -15,6 +15,7 @@ from layerpar.datasets.base import Loader
 from layerpar.errors import DivergedError
 from layerpar.measure.records import MetricsLog
 from layerpar.measure.stopwatch import Stopwatch
+from layerpar.measure.trace import middle
 from layerpar.modes.base import Engine, StepResult
 from layerpar.modes.gather import from_owner
 
@@ -88,8 +89,10 @@ def train_epoch(
     stopwatch.start()
     engine.start(loader.steps_per_epoch)
     first = stopwatch.now()
+    traced = middle(config.trace_steps if progress.epoch == 0 else 0, loader.steps_per_epoch)
     for index, batch in enumerate(loader.train(progress.epoch), start=1):
-        recent.append(engine.step(batch))
+        with stopwatch.step(progress.step + index, traced=index in traced):
+            recent.append(engine.step(batch))
         if index % config.log_every_steps == 0 or index == loader.steps_per_epoch:
             loss = _finite_mean(recent, first_step=progress.step + index - len(recent) + 1)
             if log is not None:

@@ -28,7 +28,7 @@ from layerpar.measure import environment
 from layerpar.measure.records import MetricsLog, summary, way, write_json, write_status
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.modes.base import Engine
-from layerpar.outcome import gather_records, results, save_model
+from layerpar.outcome import gather_records, results, save_model, write_trace
 from layerpar.paths import RunDirectory
 from layerpar.phases import assemble, bequeath
 from layerpar.ranks import join, worker_device
@@ -116,6 +116,8 @@ def _train(
         if engine.owner:
             write_status(directory, "running", phase=_doing(config, phase, "training"))
         means = train_epoch(engine, loader, config, progress, stopwatch=stopwatch, log=log)
+        if config.trace_steps and progress.epoch == 1:
+            write_trace(directory, engine.place, stopwatch)
         if engine.owner:
             write_status(directory, "running", phase=_doing(config, phase, "evaluating"))
         accuracy, test_loss = evaluate(engine, loader)

@@ -26,6 +26,7 @@ MISTAKES = {
     "batch not divisible": (["mode=data", "workers=2", "batch_size=63"], "batch_size=64"),
     "batch too large": (["batch_size=100000"], "batch_size=1437"),
     "no epochs": (["epochs=0"], "epochs=1"),
+    "traced more than an epoch": (["trace_steps=12"], "trace_steps=11"),
     "no gpu": (["device=cuda"], "device=cpu"),
     "missing -m": (["mode=serial,data"], "-m"),
     "learning rate": (["optimizer.lr=0"], "optimizer.lr"),

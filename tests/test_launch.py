@@ -46,7 +46,16 @@ SUMMARY_KEYS = [
     "ranks",
     "phases",
 ]
-RANK_KEYS = ["rank", "block", "layers", "busy_seconds", "wait_seconds", "sent_bytes", "peak_memory_bytes"]
+RANK_KEYS = [
+    "rank",
+    "block",
+    "layers",
+    "busy_seconds",
+    "wait_seconds",
+    "exchange_seconds",
+    "sent_bytes",
+    "peak_memory_bytes",
+]
 SMALL = (
     "architecture.width=32",
     "architecture.depth=3",
@@ -140,7 +149,7 @@ def test_a_run_leaves_its_records(tmp_path: Path) -> None:
     activations = summary["steps"] * 64 * 32 * 4
     assert (first["sent_bytes"], second["sent_bytes"]) == (activations, 0)
     for rank in summary["ranks"]:
-        total = rank["busy_seconds"] + rank["wait_seconds"]
+        total = rank["busy_seconds"] + rank["wait_seconds"] + rank["exchange_seconds"]
         assert total == pytest.approx(summary["train_seconds"])
     lines = [json.loads(line) for line in directory.metrics.read_text().splitlines()]
     evaluations = [line for line in lines if line["event"] == "evaluate"]

@@ -19,6 +19,7 @@ from torch import Tensor
 from layerpar.config import RunConfig, parse
 from layerpar.datasets.base import Loader
 from layerpar.measure.stopwatch import Stopwatch
+from layerpar.measure.trace import middle
 from layerpar.modes.base import Engine
 from layerpar.paths import config_directory
 from layerpar.phases import assemble
@@ -121,8 +122,10 @@ def counted(ranks: Ranks, config: RunConfig, steps: int) -> Stopwatch:
     batches = loader.train(0)
     stopwatch.start()
     engine.start(steps)
-    for _ in range(steps):
-        engine.step(next(batches))
+    traced = middle(config.trace_steps, steps)
+    for number in range(1, steps + 1):
+        with stopwatch.step(number, traced=number in traced):
+            engine.step(next(batches))
     engine.finish()
     stopwatch.stop()
     return stopwatch

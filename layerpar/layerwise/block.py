@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from layerpar.layerwise.costs import LayerSeconds
 from layerpar.layerwise.links import Sink, Source
 from layerpar.layerwise.partition import BlockCost
+from layerpar.measure.stopwatch import Stopwatch
 from layerpar.optimizers import Moments, OptimizerConfig
 
 
@@ -51,6 +53,7 @@ class Parts:
         total_steps: Steps of the whole run, for the schedule.
         first_step: How many of them are done when the block starts.
         autocast: The precision in which forwards run.
+        stopwatch: Where the timeline is recorded.
         above: The network's layers after this block, as at the start of the round, where a worker holds them.
     """
 
@@ -64,6 +67,7 @@ class Parts:
     optimizer: OptimizerConfig
     total_steps: int
     autocast: Callable[[], AbstractContextManager[Any]]
+    stopwatch: Stopwatch
     above: Sequence[nn.Module] = ()
     first_step: int = 0
 
@@ -93,6 +97,7 @@ class Block(ABC):
             self._parameters, parts.total_steps, first_step=parts.first_step
         )
         self._autocast = parts.autocast
+        self._span = partial(parts.stopwatch.span, block=parts.index)
 
     @abstractmethod
     def forward(self, labels: Tensor) -> dict[str, Tensor]:

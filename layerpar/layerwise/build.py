@@ -207,4 +207,5 @@ def block_parts(workload: Workload, plan: Plan, index: int, outputs: list[Tensor
         total_steps=workload.total_steps,
         first_step=workload.first_step,
         autocast=workload.autocast,
+        stopwatch=workload.stopwatch,
     )

@@ -53,12 +53,14 @@ class DelayedBlock(Block):
         scalars = {}
         outputs: Tensor | None
         with self._autocast(), torch.set_grad_enabled(not self._recompute):
-            outputs = self._call(inputs)
+            with self._span("forward"):
+                outputs = self._call(inputs)
             if self.links.sink is not None:
                 self.links.sink.put(outputs.detach())
             else:
                 logits = outputs
-                outputs = nn.functional.cross_entropy(logits, labels)
+                with self._span("forward"):
+                    outputs = nn.functional.cross_entropy(logits, labels)
                 scalars = self.classifier_scalars(outputs, logits, labels)
         self._pending.append(Pending(inputs, None if self._recompute else outputs, self._version))
         return scalars
@@ -83,19 +85,21 @@ class DelayedBlock(Block):
         inputs, outputs, weights = self._pending.popleft()
         if outputs is None:
             weights = self._version
-            with self._autocast():
+            with self._span("forward", late=len(self._pending)), self._autocast():
                 outputs = self._call(inputs, keep_statistics=True)
         gradient = None if self.links.gradient_source is None else self.links.gradient_source.get()
         wanted = [*weights, inputs] if inputs.requires_grad else weights
-        gradients = torch.autograd.grad(outputs, wanted, gradient)
+        with self._span("backward", late=len(self._pending)):
+            gradients = torch.autograd.grad(outputs, wanted, gradient)
         if self.links.gradient_sink is not None:
             self.links.gradient_sink.put(gradients[-1] if self._shrink == 1 else gradients[-1] * self._shrink)
-        if self._pending and not self._recompute:
-            self._leave_memory()
-        for parameter, own in zip(self._parameters, gradients, strict=False):
-            parameter.grad = own
-        self._updater.step()
-        self._version = self._leaves()
+        with self._span("update", late=len(self._pending)):
+            if self._pending and not self._recompute:
+                self._leave_memory()
+            for parameter, own in zip(self._parameters, gradients, strict=False):
+                parameter.grad = own
+            self._updater.step()
+            self._version = self._leaves()
         if gradient is None:
             return {}
         linearised = torch.dot(gradient.flatten().float(), outputs.detach().flatten().float())

@@ -20,11 +20,13 @@ class FrozenBlock(Block):
         self._above = nn.Sequential(*parts.above)
 
     def forward(self, labels: Tensor) -> dict[str, Tensor]:
-        with self._autocast():
+        with self._span("forward"), self._autocast():
             logits = self._above(self.layers(self.links.source.get()))
             loss = nn.functional.cross_entropy(logits, labels)
-        loss.backward()
-        self._updater.step()
+        with self._span("backward"):
+            loss.backward()
+        with self._span("update"):
+            self._updater.step()
         return self.classifier_scalars(loss, logits, labels)
 
     def backward(self) -> dict[str, Tensor]:

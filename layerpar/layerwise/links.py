@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from layerpar.measure.stopwatch import Stopwatch
+from layerpar.measure.stopwatch import Stopwatch, synchronize
 
 ACTIVATIONS, GRADIENTS, PROBES = range(3)
 """Tags that keep the links between the same two workers apart."""
@@ -103,8 +103,11 @@ class Sender:
     def put(self, tensor: Tensor) -> None:
         while self._flying and (len(self._flying) >= self._depth or self._flying[0][0].is_completed()):
             self._land()
-        message = self._wire.pack(tensor)
-        work = dist.isend(message, self._peer, tag=self._wire.tag)
+        if self._wire.staged:
+            synchronize(tensor.device)  # else the copy would wait for the computing, and count it
+        with self._stopwatch.exchanging():
+            message = self._wire.pack(tensor)
+            work = dist.isend(message, self._peer, tag=self._wire.tag)
         assert work is not None
         self._flying.append((work, message))
         self._stopwatch.count_sent(message.numel() * message.element_size())
@@ -143,10 +146,12 @@ class Receiver:
 
     def get(self) -> Tensor:
         work, buffer = self._posted.popleft()
-        self._post()
+        with self._stopwatch.exchanging():
+            self._post()
         with self._stopwatch.waiting():
             work.wait()
-        return self._wire.unpack(buffer, self._device)
+        with self._stopwatch.exchanging():
+            return self._wire.unpack(buffer, self._device)
 
     def _post(self) -> None:
         while self._expected and len(self._posted) < self._depth:

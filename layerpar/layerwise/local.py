@@ -39,18 +39,21 @@ class LocalBlock(Block):
         self._num_classes = parts.num_classes
 
     def forward(self, labels: Tensor) -> dict[str, Tensor]:
-        with self._autocast():
-            outputs = self.layers(self.links.source.get())
+        inputs = self.links.source.get()
+        with self._span("forward"), self._autocast():
+            outputs = self.layers(inputs)
         if self.links.sink is not None:
             self.links.sink.put(outputs.detach())
-        with self._autocast():
+        with self._span("forward"), self._autocast():
             logits = outputs if self._head is None else self._head(outputs)
             loss = cross_entropy = nn.functional.cross_entropy(logits, labels)
             if self._projection is not None:
                 matching = similarity_loss(self._projection(outputs), labels, self._num_classes)
                 loss = (1 - self._similarity) * cross_entropy + self._similarity * matching
-        loss.backward()
-        self._updater.step()
+        with self._span("backward"):
+            loss.backward()
+        with self._span("update"):
+            self._updater.step()
         return self.classifier_scalars(cross_entropy, logits, labels)
 
     def backward(self) -> dict[str, Tensor]:

@@ -70,7 +70,8 @@ class StreamEngine(ChainEngine):
         for block in reversed(self._blocks):
             scalars |= block.backward()
         self._chain.probe = batch
-        scalars |= self._rounds.step()
+        with self._workload.stopwatch.span("update"):
+            scalars |= self._rounds.step()
         loss = scalars[f"block/{self._blocks[-1].index}/loss"] if self.owner else None
         return StepResult(loss, scalars)
 

@@ -65,7 +65,7 @@ class WeightsEngine(ChainEngine):
     def step(self, batch: Batch) -> StepResult:
         assert batch.images is not None
         activation = batch.images
-        with torch.no_grad(), self._workload.autocast():
+        with self._workload.stopwatch.span("forward"), torch.no_grad(), self._workload.autocast():
             for index in range(max(self._entries) + 1):
                 if index in self._entries:
                     self._entries[index].put(activation)
@@ -75,7 +75,8 @@ class WeightsEngine(ChainEngine):
         for block in self._blocks:
             scalars |= block.forward(batch.labels)
         self._chain.probe = batch
-        scalars |= self._rounds.step()
+        with self._workload.stopwatch.span("update"):
+            scalars |= self._rounds.step()
         if self._rounds.at_border:
             self._share()
         loss = scalars[f"block/{self._blocks[-1].index}/loss"] if self.owner else None
@@ -101,11 +102,13 @@ class WeightsEngine(ChainEngine):
             targets = [tensor for layer in held for tensor in layer]
             for dtype in sorted({tensor.dtype for tensor in source}, key=str):
                 chosen = [index for index, tensor in enumerate(source) if tensor.dtype == dtype]
-                message = torch.cat([source[index].flatten() for index in chosen])
+                with self._workload.stopwatch.exchanging():
+                    message = torch.cat([source[index].flatten() for index in chosen])
                 self._broadcast(message, worker)
-                pieces = message.split([source[index].numel() for index in chosen])
-                for index, piece in zip(chosen, pieces, strict=True):
-                    targets[index].copy_(piece.view_as(targets[index]))
+                with self._workload.stopwatch.exchanging():
+                    pieces = message.split([source[index].numel() for index in chosen])
+                    for index, piece in zip(chosen, pieces, strict=True):
+                        targets[index].copy_(piece.view_as(targets[index]))
 
     def _broadcast(self, message: Tensor, source: int) -> None:
         others = self._workload.ranks.world_size - 1

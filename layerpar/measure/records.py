@@ -65,8 +65,9 @@ class RankRecord:
         rank: The worker.
         block: The blocks it trained: `0`, or `0-3`.
         layers: The layers it trained: `0-4`.
-        busy_seconds: Training seconds not spent waiting.
+        busy_seconds: Training seconds spent neither waiting nor exchanging.
         wait_seconds: Training seconds spent blocked on a peer.
+        exchange_seconds: Training seconds spent packing, copying and handing over messages.
         sent_bytes: Bytes it sent.
         peak_memory_bytes: Highest resident memory of the process while training (on a GPU: highest
             memory allocated there).
@@ -77,6 +78,7 @@ class RankRecord:
     layers: str
     busy_seconds: float
     wait_seconds: float
+    exchange_seconds: float
     sent_bytes: int
     peak_memory_bytes: int
 

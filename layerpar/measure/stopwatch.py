@@ -3,66 +3,113 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import perf_counter
 
 import torch
+
+from layerpar.measure.trace import STEP, Span, Trace
+
+NOTHING = nullcontext()
 
 
 class Stopwatch:
     """Adds up the training segments of one rank; nothing outside `start` … `stop` is counted.
 
-    Inside a segment the rank is either busy or waiting for a peer. The clock of the run is the MAX over
-    ranks of each segment, which the training loop takes.
+    Inside a segment the rank is busy, waiting for a peer, or exchanging: packing, copying and handing over
+    messages. The clock of the run is the MAX over ranks of each segment, which the training loop takes.
+
+    Args:
+        device: What the rank computes on.
 
     Attributes:
         seconds: Training seconds so far, of this rank.
         wait_seconds: The part of them spent blocked on a peer.
+        exchange_seconds: The part of them spent on communication without being blocked.
         sent_bytes: Bytes this rank handed over for sending during them.
+        segment_start: When the last segment began, by `perf_counter`.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.seconds = 0.0
         self.wait_seconds = 0.0
+        self.exchange_seconds = 0.0
         self.sent_bytes = 0
-        self._started: float | None = None
+        self.segment_start = 0.0
+        self._open = False
+        self._recorded = Trace(device)
+        self._trace: Trace | None = None
 
     @property
     def busy_seconds(self) -> float:
-        return self.seconds - self.wait_seconds
+        return self.seconds - self.wait_seconds - self.exchange_seconds
+
+    @property
+    def spans(self) -> list[Span]:
+        """What was recorded of the traced steps."""
+        return self._recorded.spans
 
     def start(self) -> None:
         """Begin a training segment, once the device has finished what came before."""
         synchronize(self.device)
-        self._started = perf_counter()
+        self.segment_start = perf_counter()
+        self._open = True
 
     def stop(self) -> float:
         """End the segment, once the device has finished it; returns its seconds."""
         synchronize(self.device)
-        assert self._started is not None, "stop without start"
-        segment = perf_counter() - self._started
-        self._started = None
+        assert self._open, "stop without start"
+        segment = perf_counter() - self.segment_start
+        self._open = False
         self.seconds += segment
         return segment
 
     def now(self) -> float:
         """Training seconds so far, the open segment included (without synchronising the device)."""
-        return self.seconds + (0.0 if self._started is None else perf_counter() - self._started)
+        return self.seconds + (perf_counter() - self.segment_start if self._open else 0.0)
+
+    def step(self, number: int, *, traced: bool) -> AbstractContextManager[None]:
+        """Around one optimizer step, counted from 1: records its spans if it is to be traced."""
+        return self._trace_step(number) if traced else NOTHING
+
+    def span(self, kind: str, *, late: int = 0, **where: int) -> AbstractContextManager[None]:
+        """Around work of a kind of `layerpar.measure.trace`, for the timeline; counts nothing.
+
+        Args:
+            kind: forward, backward or update.
+            late: How many steps ago the batch came that it works on.
+            where: What it works on: `block`, or `stage` and `microbatch`.
+        """
+        return NOTHING if self._trace is None else self._trace.span(kind, where, late=late)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Count the enclosed time as waiting for a peer."""
-        before = perf_counter()
+        before = self._border()
         try:
             yield
         finally:
-            self.count_wait(perf_counter() - before)
+            self.count_wait(self._border() - before)
+
+    @contextmanager
+    def exchanging(self) -> Iterator[None]:
+        """Count the enclosed time as exchanging; nothing in it may wait for a peer."""
+        before = self._border()
+        yield
+        after = self._border()
+        if self._open:
+            self.exchange_seconds += after - before
+        if self._trace is not None:
+            self._trace.add("exchange", before, after, {})
 
     def count_wait(self, seconds: float) -> None:
-        """Add seconds spent blocked on a peer, if a segment is open."""
-        if self._started is not None:
+        """Add seconds spent blocked on a peer until now, if a segment is open."""
+        if self._open:
             self.wait_seconds += seconds
+        if self._trace is not None:
+            now = perf_counter()
+            self._trace.add("wait", now - seconds, now, {})
 
     def idle(self, seconds: float) -> None:
         """Add seconds that the run's clock went on after this rank's segment: it waited for the slowest."""
@@ -71,8 +118,19 @@ class Stopwatch:
 
     def count_sent(self, num_bytes: int) -> None:
         """Add bytes handed over for sending, if a segment is open."""
-        if self._started is not None:
+        if self._open:
             self.sent_bytes += num_bytes
+
+    @contextmanager
+    def _trace_step(self, number: int) -> Iterator[None]:
+        self._trace = self._recorded
+        self._trace.step = number
+        with self._trace.span(STEP, {}):
+            yield
+        self._trace = None
+
+    def _border(self) -> float:
+        return perf_counter() if self._trace is None else self._trace.now()
 
 
 def synchronize(device: torch.device) -> None:

@@ -43,10 +43,13 @@ class BackpropEngine:
 
     def step(self, batch: Batch) -> StepResult:
         assert batch.images is not None
-        with self._workload.autocast():
+        span = self._workload.stopwatch.span
+        with span("forward"), self._workload.autocast():
             loss = nn.functional.cross_entropy(self._forward(batch.images), batch.labels)
-        self._backward(loss)
-        self._updater.step()
+        with span("backward"):
+            self._backward(loss)
+        with span("update"):
+            self._updater.step()
         return StepResult(loss.detach())
 
     def finish(self) -> None:

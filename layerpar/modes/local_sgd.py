@@ -57,14 +57,17 @@ class Replicas:
     @torch.no_grad()
     def average(self, tensors: list[Tensor]) -> None:
         """Set tensors of one type to their means over the workers, in one message."""
-        message = torch.cat([tensor.flatten() for tensor in tensors])
-        with self._workload.stopwatch.waiting():
+        stopwatch = self._workload.stopwatch
+        with stopwatch.exchanging():
+            message = torch.cat([tensor.flatten() for tensor in tensors])
+        with stopwatch.waiting():
             dist.all_reduce(message)
-        self._workload.stopwatch.count_sent(allreduce_bytes([message], self._workload.ranks.world_size))
-        message /= self._workload.ranks.world_size
-        pieces = message.split([tensor.numel() for tensor in tensors])
-        for tensor, piece in zip(tensors, pieces, strict=True):
-            tensor.copy_(piece.view_as(tensor))
+        stopwatch.count_sent(allreduce_bytes([message], self._workload.ranks.world_size))
+        with stopwatch.exchanging():
+            message /= self._workload.ranks.world_size
+            pieces = message.split([tensor.numel() for tensor in tensors])
+            for tensor, piece in zip(tensors, pieces, strict=True):
+                tensor.copy_(piece.view_as(tensor))
 
 
 class Replica:
@@ -85,7 +88,7 @@ class LocalSGDEngine(BackpropEngine):
     """Backpropagation on each worker's own copy; a round has `aggregation.every` steps or ends with an epoch.
 
     Each worker keeps its own optimizer state over the rounds. BatchNorm's running statistics become their
-    mean over the workers when a round ends. Waiting is the whole time of the exchange: nothing hides it.
+    mean over the workers when a round ends. Waiting is the whole time of the all-reduce: nothing hides it.
 
     Args:
         workload: What to train.
@@ -101,7 +104,8 @@ class LocalSGDEngine(BackpropEngine):
     def step(self, batch: Batch) -> StepResult:
         result = super().step(batch)
         self._replicas.probe = batch
-        scalars = self._rounds.step()
+        with self._workload.stopwatch.span("update"):
+            scalars = self._rounds.step()
         if self._rounds.at_border:
             self._average_statistics()
         return StepResult(result.loss, scalars)

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.pipelining import PipelineStage
 
 from layerpar.architectures.base import activations
 from layerpar.datasets.base import Batch
@@ -21,7 +20,7 @@ from layerpar.modes.cuts import Cuts
 from layerpar.modes.gather import gather_named, gather_state
 from layerpar.optimizers import Moments
 from layerpar.pipeline.schedules import Schedule
-from layerpar.pipeline.stage import StageModule
+from layerpar.pipeline.stage import Stage, StageModule
 
 
 class PipelineEngine:
@@ -89,7 +88,8 @@ class PipelineEngine:
                 target=batch.labels if self.owner else None,
                 losses=losses if self.owner else None,
             )
-        self._updater.step()
+        with self._workload.stopwatch.span("update"):
+            self._updater.step()
         self._workload.stopwatch.count_sent(self._sent_bytes)
         return StepResult(torch.stack(losses).detach().sum() if self.owner else None)
 
@@ -147,7 +147,7 @@ class PipelineEngine:
             tag=ACTIVATIONS,
         )
 
-    def _stage(self, stage: int, samples: int, logits: Tensor) -> PipelineStage:
+    def _stage(self, stage: int, samples: int, logits: Tensor) -> Stage:
         """The stage with examples of what it takes and puts out.
 
         Left to infer their shapes, later stages would run a forward on uninitialised memory in training
@@ -165,13 +165,13 @@ class PipelineEngine:
         else:
             outputs = module.exit.buffer(samples, device)
         moved = torch.device("cpu") if self._workload.ranks.staged else device
-        return _Stage(
+        return Stage(
             module,
             stage,
             self._last + 1,
             moved,
-            input_args=inputs,
-            output_args=outputs.requires_grad_(),
+            examples=(inputs, outputs.requires_grad_()),
+            stopwatch=self._workload.stopwatch,
         )
 
     def _bytes(self, stage: int, wires: list[Wire]) -> int:
@@ -183,14 +183,6 @@ class PipelineEngine:
         ]
         batch_size = self._workload.config.batch_size
         return sum(batch_size * torch.Size(wire.shape).numel() * wire.dtype.itemsize for wire in crossed)
-
-
-class _Stage(PipelineStage):
-    """A stage that does not greet its own worker: older torch sends one message to every neighbour first."""
-
-    def _get_init_p2p_neighbors_ops(self) -> list[dist.P2POp]:
-        greetings = super()._get_init_p2p_neighbors_ops()  # type: ignore[misc]
-        return [greeting for greeting in greetings if greeting.peer != self.group_rank]
 
 
 @contextmanager

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.pipelining import PipelineStage
 
 from layerpar.layerwise.links import Wire
+from layerpar.measure.stopwatch import Stopwatch, synchronize
 from layerpar.modes.base import Workload
 
 
@@ -37,10 +41,61 @@ class StageModule(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         if inputs.requires_grad:
             inputs.register_hook(torch.Tensor.contiguous)  # few backwards promise a layout
-        activation = inputs if self.entry is None else self.entry.unpack(inputs, self._workload.device)
+        exchanging = self._workload.stopwatch.exchanging
+        activation = inputs
+        if self.entry is not None:
+            with exchanging():
+                activation = self.entry.unpack(inputs, self._workload.device)
         with self._workload.autocast():
             outputs = self._compiled(activation) if self.training else self.layers(activation)
-        return outputs if self.exit is None else _Own.apply(self.exit.pack(outputs))
+        if self.exit is None:
+            return outputs
+        if self.exit.staged:
+            synchronize(outputs.device)  # else the copy would wait for the computing, and count it
+        with exchanging():
+            return _Own.apply(self.exit.pack(outputs))
+
+
+class Stage(PipelineStage):
+    """A stage that records its chunks, and does not greet its own worker: older torch sends one message to
+    every neighbour first.
+
+    Args:
+        module: What it computes.
+        index: Which stage, of `num_stages`.
+        device: Where its messages lie.
+        examples: What it takes from the stage before (or the data), and what it puts out.
+        stopwatch: Where the timeline is recorded.
+    """
+
+    def __init__(
+        self,
+        module: StageModule,
+        index: int,
+        num_stages: int,
+        device: torch.device,
+        *,
+        examples: tuple[Tensor, Tensor],
+        stopwatch: Stopwatch,
+    ) -> None:
+        super().__init__(module, index, num_stages, device, input_args=examples[0], output_args=examples[1])
+        self._span = partial(stopwatch.span, stage=index)
+
+    def forward_one_chunk(self, fwd_chunk_id: int, *arguments: Any, **options: Any) -> Any:
+        with self._span("forward", microbatch=fwd_chunk_id):
+            return super().forward_one_chunk(fwd_chunk_id, *arguments, **options)
+
+    def backward_one_chunk(self, bwd_chunk_id: int, *arguments: Any, **options: Any) -> Any:
+        with self._span("backward", microbatch=bwd_chunk_id):
+            return super().backward_one_chunk(bwd_chunk_id, *arguments, **options)
+
+    def backward_weight_one_chunk(self, bwd_chunk_id: int, *arguments: Any, **options: Any) -> Any:
+        with self._span("backward", microbatch=bwd_chunk_id):
+            return super().backward_weight_one_chunk(bwd_chunk_id, *arguments, **options)
+
+    def _get_init_p2p_neighbors_ops(self) -> list[dist.P2POp]:
+        greetings = super()._get_init_p2p_neighbors_ops()  # type: ignore[misc]
+        return [greeting for greeting in greetings if greeting.peer != self.group_rank]
 
 
 class _Own(torch.autograd.Function):

@@ -154,7 +154,7 @@ def _over_ranks(ranks: list[dict[str, Any]], steps: int | None) -> dict[str, flo
     if not ranks:
         return dict.fromkeys(("wait_fraction", "sent_bytes", "sent_bytes_per_step", "peak_memory_bytes"))
     waited = sum(rank["wait_seconds"] or 0 for rank in ranks)
-    total = waited + sum(rank["busy_seconds"] or 0 for rank in ranks)
+    total = waited + sum((rank["busy_seconds"] or 0) + (rank.get("exchange_seconds") or 0) for rank in ranks)
     sent = sum(rank["sent_bytes"] or 0 for rank in ranks)
     return {
         "wait_fraction": waited / total if total else None,

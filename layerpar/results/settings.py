@@ -66,14 +66,17 @@ def effective(
 ) -> dict[str, Any]:
     """The settings that this run obeyed, out of all that were composed for it.
 
-    A mode without an objective or an aggregation ignores those groups, and some ignore `workers`.
+    A mode without an objective or an aggregation ignores those groups, and some ignore `workers`. A traced
+    run is slowed down a little, so its like are traced ones.
     """
     unused = {"objective.": objective is None, "aggregation.": aggregation is None}
     prefixes = tuple(prefix for prefix, is_unused in unused.items() if is_unused)
     kept = {
         key: value
         for key, value in flat.items()
-        if key not in WITHOUT_EFFECT and not (prefixes and key.startswith(prefixes))
+        if key not in WITHOUT_EFFECT
+        and (key != "trace_steps" or value)
+        and not (prefixes and key.startswith(prefixes))
     }
     return kept | {"workers": workers}
 

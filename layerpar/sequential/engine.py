@@ -125,8 +125,10 @@ class SequentialEngine:
             return batch.images
         if index in self._features and self._features[index].hold(batch.indices):
             return self._features[index].take(batch.indices)
-        with torch.no_grad(), self._workload.autocast():
-            activation = self._blocks[index - 1].layers(self._input(index - 1, batch))
+        inputs = self._input(index - 1, batch)
+        span = self._workload.stopwatch.span("forward", block=index - 1)
+        with span, torch.no_grad(), self._workload.autocast():
+            activation = self._blocks[index - 1].layers(inputs)
         if self._kept[index - 1] and index == self._turn:
             if index not in self._features:
                 self._features[index] = Features(

@@ -27,24 +27,27 @@ def test_only_segments_count() -> None:
     assert watch.seconds == segment == watch.now()
 
 
-def test_waiting_is_part_of_a_segment_and_busy_is_the_rest() -> None:
+def test_waiting_and_exchanging_are_parts_of_a_segment_and_busy_is_the_rest() -> None:
     watch = Stopwatch(torch.device("cpu"))
     watch.start()
     with watch.waiting():
         time.sleep(0.02)
+    with watch.exchanging():
+        time.sleep(0.01)
     watch.count_sent(100)
     watch.stop()
-    assert 0.02 <= watch.wait_seconds <= watch.seconds
-    assert watch.busy_seconds == pytest.approx(watch.seconds - watch.wait_seconds)
+    assert 0.02 <= watch.wait_seconds <= watch.seconds - watch.exchange_seconds
+    assert 0.01 <= watch.exchange_seconds < 0.02
+    assert watch.busy_seconds == pytest.approx(watch.seconds - watch.wait_seconds - watch.exchange_seconds)
     assert watch.sent_bytes == 100
 
 
 def test_what_happens_between_segments_is_not_counted() -> None:
     watch = Stopwatch(torch.device("cpu"))
-    with watch.waiting():
+    with watch.waiting(), watch.exchanging():
         time.sleep(0.01)
     watch.count_sent(100)
-    assert (watch.wait_seconds, watch.sent_bytes) == (0, 0)
+    assert (watch.wait_seconds, watch.exchange_seconds, watch.sent_bytes) == (0, 0, 0)
 
 
 def test_waiting_counts_when_the_wait_ends_in_an_error() -> None:
@@ -53,3 +56,26 @@ def test_waiting_counts_when_the_wait_ends_in_an_error() -> None:
     with pytest.raises(ZeroDivisionError):
         wait_in_vain(watch)
     assert watch.wait_seconds >= 0.01
+
+
+def test_nothing_is_recorded_but_in_traced_steps() -> None:
+    watch = Stopwatch(torch.device("cpu"))
+    watch.start()
+    for number in (1, 2, 3, 4):
+        with watch.step(number, traced=number in (2, 3)), watch.span("forward", block=0), watch.waiting():
+            pass
+    watch.stop()
+    assert [(span.kind, span.where) for span in watch.spans] == [
+        (kind, {"batch": batch} | where)
+        for batch in (2, 3)
+        for kind, where in (("wait", {}), ("forward", {"block": 0}), ("step", {}))
+    ]
+
+
+def test_a_span_of_a_late_batch_is_named_after_it() -> None:
+    watch = Stopwatch(torch.device("cpu"))
+    with watch.step(5, traced=True), watch.span("backward", late=2, block=1):
+        time.sleep(0.01)
+    backward, step = watch.spans
+    assert backward.where == {"batch": 3, "block": 1}
+    assert step.start <= backward.start < backward.start + 0.01 <= backward.end <= step.end

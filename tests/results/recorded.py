@@ -61,6 +61,7 @@ def config(mode: str = "serial", **changes: Any) -> dict[str, Any]:
         "target_accuracy": 0.95,
         "warmup_steps": 5,
         "log_every_steps": 10,
+        "trace_steps": 0,
     }
     for key, value in changes.items():
         *groups, last = key.split("__")
@@ -98,6 +99,7 @@ def summary(content: dict[str, Any], **measured: Any) -> dict[str, Any]:
         ACCURACY[mode] + 0.002 * math.sin(3 * seed + len(mode)) + (0.004 if layerwise and not local else 0)
     )
     waiting = {"serial": 0.0, "sequential": 0.0, "data": 0.4, "pipeline": 0.35, "layerwise": 0.05}[mode]
+    exchanging = {"pipeline": 0.01, "layerwise": 0.03}.get(mode, 0.0)
     sent = {"data": 4 * parameters, "pipeline": 4 * 128 * width, "layerwise": 2 * 128 * width}.get(
         mode, 0
     ) * steps
@@ -107,8 +109,9 @@ def summary(content: dict[str, Any], **measured: Any) -> dict[str, Any]:
             "rank": rank,
             "block": str(rank) if layerwise else "0",
             "layers": f"{rank * depth // workers}-{(rank + 1) * depth // workers}",
-            "busy_seconds": seconds * (1 - waiting),
+            "busy_seconds": seconds * (1 - waiting - exchanging),
             "wait_seconds": seconds * waiting,
+            "exchange_seconds": seconds * exchanging,
             "sent_bytes": sent,
             "peak_memory_bytes": (300 + rank) * MEBIBYTE,
         }

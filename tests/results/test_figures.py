@@ -1,5 +1,6 @@
 """What the figures draw, point by point, and when they are left out."""
 
+import json
 import math
 import xml.etree.ElementTree
 
@@ -9,6 +10,7 @@ from matplotlib import rc_context
 from recorded import write_comparison, write_ended, write_run
 
 from layerpar.errors import UserError
+from layerpar.paths import RunDirectory
 from layerpar.results.load import load
 from layerpar.results.plots import accuracy, comparison, draw, speed_up, style, workers
 from layerpar.results.plots.draw import FIGURES
@@ -162,7 +164,7 @@ def test_time_to_target_names_what_never_got_there(tmp_path):
     assert ax.get_xlim()[0] == 0
 
 
-def test_busy_and_waiting_seconds_stack_to_the_workers_time(tmp_path):
+def test_busy_exchanging_and_waiting_seconds_stack_to_the_workers_time(tmp_path):
     root = write_run(tmp_path / "run", "pipeline", workers=2, measured={"train_seconds": 10.0})
     write_run(tmp_path / "serial")
     results = load([tmp_path])
@@ -172,12 +174,28 @@ def test_busy_and_waiting_seconds_stack_to_the_workers_time(tmp_path):
         "pipeline 1f1b · worker 0",
         "worker 1",
     ]
-    busy, waiting = ax.containers
+    busy, exchanging, waiting = ax.containers
     ranks = results.runs.set_index("path").loc[str(root), "ranks"]
-    assert [bar.get_width() for bar in busy][1:] == [rank["busy_seconds"] for rank in ranks]
-    assert [bar.get_width() for bar in waiting][1:] == pytest.approx([rank["wait_seconds"] for rank in ranks])
-    assert [bar.get_x() for bar in waiting][1:] == [rank["busy_seconds"] for rank in ranks]
+    for bars, key in ((busy, "busy"), (exchanging, "exchange"), (waiting, "wait")):
+        assert [bar.get_width() for bar in bars][1:] == pytest.approx(
+            [rank[f"{key}_seconds"] for rank in ranks]
+        )
+    assert [bar.get_x() for bar in exchanging][1:] == [rank["busy_seconds"] for rank in ranks]
+    assert [bar.get_x() for bar in waiting][1:] == pytest.approx(
+        [rank["busy_seconds"] + rank["exchange_seconds"] for rank in ranks]
+    )
     assert {bar.get_hatch() for bar in waiting} == {"////"}, "legible without colour"
+
+
+def test_runs_that_did_not_count_exchanging_show_none(tmp_path):
+    files = RunDirectory(write_run(tmp_path / "run", "pipeline"))
+    summary = json.loads(files.summary.read_text())
+    for rank in summary["ranks"]:
+        rank["busy_seconds"] += rank.pop("exchange_seconds")
+    files.summary.write_text(json.dumps(summary))
+    (ax,) = workers.where_the_time_goes(load([tmp_path])).axes
+    assert [bar.get_width() for bar in ax.containers[1]] == [0, 0]
+    assert [bar.get_x() for bar in ax.containers[2]] == [rank["busy_seconds"] for rank in summary["ranks"]]
 
 
 def test_a_line_for_the_loss_of_each_block(tmp_path):

@@ -18,22 +18,33 @@ from layerpar.results.plots import palette, style
 from layerpar.results.plots.panels import finished, mean_over_seeds, need, panels, with_series
 
 BUSY: dict[str, Any] = {"facecolor": palette.BLUE, "edgecolor": "white"}
+EXCHANGING: dict[str, Any] = {"facecolor": palette.PURPLE, "edgecolor": "white", "hatch": "...."}
 WAITING: dict[str, Any] = {"facecolor": palette.ORANGE, "edgecolor": "white", "hatch": "////"}
+
+BARS = {
+    "busy_seconds": ("busy", BUSY),
+    "exchange_seconds": ("exchanging", EXCHANGING),
+    "wait_seconds": ("waiting for a peer", WAITING),
+}
+"""What a worker's bar consists of."""
 
 
 def where_the_time_goes(results: Results) -> Figure:
-    """A stacked bar per worker: seconds busy and seconds waiting for a peer."""
+    """A stacked bar per worker: seconds busy, exchanging, and waiting for a peer.
+
+    Runs of earlier versions did not count exchanging: theirs is 0, and part of busy.
+    """
     runs = with_series(finished(results.runs))
     ranks = _ranks(runs)
     need(len(ranks) > 0, "needs runs that recorded their workers")
     chosen = list(panels(ranks, GROUP))
     bars = [len(members.groupby(["series", "rank"])) for _, members in chosen]
-    handles = [Patch(label="busy", **BUSY), Patch(label="waiting for a peer", **WAITING)]
+    handles = [Patch(label=label, **look) for label, look in BARS.values()]
     caption = style.caption(runs, deviation=False)
     figure, axes = style.rows("Where the time goes", caption, bars, bar_height=0.22, handles=handles)
     for ax, (name, members) in zip(axes, chosen, strict=True):
         ax.set_title(name, loc="left")
-        _draw_workers(ax, mean_over_seeds(members, ["series", "rank"], ["busy_seconds", "wait_seconds"]))
+        _draw_workers(ax, mean_over_seeds(members, ["series", "rank"], list(BARS)))
     axes[-1].set_xlabel("train seconds")
     return figure
 
@@ -45,18 +56,23 @@ def _ranks(runs: pd.DataFrame) -> pd.DataFrame:
         .dropna(subset="ranks")
         .reset_index(drop=True)
     )
-    return rows.drop(columns="ranks").join(pd.DataFrame(rows["ranks"].tolist(), index=rows.index))
+    measured = pd.DataFrame(rows["ranks"].tolist(), index=rows.index)
+    if len(measured):
+        measured["exchange_seconds"] = measured.get("exchange_seconds", pd.Series(index=rows.index)).fillna(
+            0.0
+        )
+    return rows.drop(columns="ranks").join(measured)
 
 
 def _draw_workers(ax: Axes, means: pd.DataFrame) -> None:
     places = range(len(means))
-    ax.barh(places, means["busy_seconds"], height=0.75, label="busy", **BUSY)
-    ax.barh(
-        places, means["wait_seconds"], left=means["busy_seconds"], height=0.75, label="waiting", **WAITING
-    )
+    end = pd.Series(0.0, index=means.index)
+    for column, (label, look) in BARS.items():
+        ax.barh(places, means[column], left=end, height=0.75, label=label, **look)
+        end += means[column]
     size = means.groupby("series")["rank"].transform("size")
     style.name_bars(ax, [_name(*bar) for bar in zip(means["series"], means["rank"], size, strict=True)])
-    ax.set_xlim(0, 1.05 * (means["busy_seconds"] + means["wait_seconds"]).max())
+    ax.set_xlim(0, 1.05 * end.max())
 
 
 def _name(series: str, rank: int, num_workers: int) -> str:
