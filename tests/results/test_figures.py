@@ -12,7 +12,7 @@ from recorded import write_comparison, write_ended, write_run
 from layerpar.errors import UserError
 from layerpar.paths import RunDirectory
 from layerpar.results.load import load
-from layerpar.results.plots import accuracy, comparison, draw, speed_up, style, workers
+from layerpar.results.plots import accuracy, comparison, draw, speed_up, style, timeline, workers
 from layerpar.results.plots.draw import FIGURES
 from layerpar.results.plots.panels import LeftOutError
 
@@ -196,6 +196,65 @@ def test_runs_that_did_not_count_exchanging_show_none(tmp_path):
     (ax,) = workers.where_the_time_goes(load([tmp_path])).axes
     assert [bar.get_width() for bar in ax.containers[1]] == [0, 0]
     assert [bar.get_x() for bar in ax.containers[2]] == [rank["busy_seconds"] for rank in summary["ranks"]]
+
+
+def write_trace(root, *spans):
+    """A run's trace: each span is (rank, kind, start and duration in milliseconds, what it worked on)."""
+    events = [{"name": "thread_name", "ph": "M", "pid": 0, "tid": 0, "args": {"name": "worker 0"}}]
+    for rank, kind, start, length, where in spans:
+        event = {"name": kind, "cat": kind, "ph": "X", "ts": 1000 * start, "dur": 1000 * length}
+        events.append(event | {"pid": 0, "tid": rank, "args": where})
+    RunDirectory(root).trace.write_text(json.dumps({"traceEvents": events}))
+
+
+def boxes(ax, kind):
+    """Row, start and length of every box of a kind."""
+    found = [drawn for drawn in ax.collections if drawn.get_label() == kind]
+    corners = [path.get_extents() for drawn in found for path in drawn.get_paths()]
+    return sorted((round((box.y0 + box.y1) / 2), box.x0, box.width) for box in corners)
+
+
+def test_the_timeline_has_a_row_per_worker_and_one_scale_for_all_runs(tmp_path):
+    write_trace(
+        write_run(tmp_path / "serial"),
+        (0, "step", 50, 30, {"batch": 4}),
+        (0, "forward", 50, 10, {"batch": 4}),
+        (0, "backward", 60, 19, {"batch": 4}),
+    )
+    write_trace(
+        write_run(tmp_path / "pipeline", "pipeline"),
+        (0, "step", 102, 10, {"batch": 4}),
+        (0, "forward", 102, 5, {"batch": 4, "stage": 0, "microbatch": 1}),
+        (0, "exchange", 105, 2, {"batch": 4}),
+        (1, "step", 100, 12, {"batch": 4}),
+        (1, "wait", 100, 7, {"batch": 4}),
+        (1, "backward", 107, 5, {"batch": 4, "stage": 1, "microbatch": 0}),
+    )
+    write_run(tmp_path / "not traced", "data")
+    serial, pipeline = (figure := timeline.timeline(load([tmp_path]))).axes
+    assert [ax.get_title(loc="left") for ax in (serial, pipeline)] == ["serial", "pipeline 1f1b"]
+    assert serial.get_xlim() == pipeline.get_xlim() == (0, 30)
+    assert boxes(serial, "backward") == near([(0, 10, 19)])
+    assert [tick.get_text() for tick in pipeline.get_yticklabels()] == ["worker 0", "worker 1"]
+    assert boxes(pipeline, "forward") == near([(0, 2, 5)])
+    assert boxes(pipeline, "wait") == near([(1, 0, 7)])
+    numbers = {text.get_text(): text.get_position() for text in pipeline.texts}
+    assert numbers == {"4.1": (pytest.approx(3.5), 0), "4.0": (pytest.approx(9.5), 1)}, "on what is seen"
+    assert legend(figure) == ["other", "forward", "backward", "exchanging", "waiting for a peer"]
+
+
+def test_numbers_that_do_not_fit_their_box_are_left_out(tmp_path):
+    spans = [(0, "forward", 0, 1, {"batch": 7}), (0, "backward", 1, 99, {"batch": 7})]
+    write_trace(write_run(tmp_path / "run"), *spans)
+    (ax,) = timeline.timeline(load([tmp_path])).axes
+    assert [text.get_position() for text in ax.texts] == [(pytest.approx(50.5), 0)]
+
+
+def test_of_each_way_of_training_one_seed_has_a_timeline(tmp_path):
+    for seed in (0, 1):
+        write_trace(write_run(tmp_path / str(seed), seed=seed), (0, "forward", 0, 1 + seed, {"batch": 7}))
+    (ax,) = timeline.timeline(load([tmp_path])).axes
+    assert boxes(ax, "forward") == [(0, 0, 1)]
 
 
 def test_a_line_for_the_loss_of_each_block(tmp_path):

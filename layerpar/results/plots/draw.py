@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from layerpar.errors import UserError
 from layerpar.results.load import Results, load
-from layerpar.results.plots import accuracy, comparison, speed_up, style, workers
+from layerpar.results.plots import accuracy, comparison, speed_up, style, timeline, workers
 from layerpar.results.plots.panels import LeftOutError
 
 FIGURES: dict[str, Callable[[Results], Figure]] = {
@@ -24,6 +24,7 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
     "accuracy_vs_epoch": accuracy.against_epoch,
     "time_to_target": accuracy.time_to_target,
     "where_the_time_goes": workers.where_the_time_goes,
+    "timeline": timeline.timeline,
     "block_loss": workers.block_loss,
 }
 """Every figure by the name of its files; each raises `LeftOutError` where the runs have not its data."""

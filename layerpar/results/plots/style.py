@@ -82,11 +82,17 @@ def grid(
 
 
 def rows(
-    title: str, caption: str, bars: Sequence[int], *, bar_height: float, handles: Sequence[Any] = ()
+    title: str,
+    caption: str,
+    bars: Sequence[int],
+    *,
+    bar_height: float,
+    handles: Sequence[Any] = (),
+    width: float = 6.4,
 ) -> tuple[Figure, list[Axes]]:
     """A figure with one panel below another, each as high as its number of horizontal bars asks for."""
     height = 0.65 * len(bars) + bar_height * sum(bars) + 0.25
-    figure = new_figure(title, caption, width=6.4, height=height, handles=handles)
+    figure = new_figure(title, caption, width=width, height=height, handles=handles)
     axes = figure.subplots(
         len(bars), 1, squeeze=False, height_ratios=[bar_height * count + 0.2 for count in bars]
     )
