@@ -66,8 +66,14 @@ def write_trace(directory: RunDirectory, place: Place, stopwatch: Stopwatch) -> 
         write_json(directory.trace, gathered)
 
 
-def gather_records(progress: Progress, stopwatch: Stopwatch) -> tuple[RankRecord, ...]:
-    """What each worker did, by rank. Collective."""
+def gather_records(progress: Progress, stopwatch: Stopwatch, place: Place) -> tuple[RankRecord, ...]:
+    """What each worker did, by rank. Collective.
+
+    Args:
+        progress: At the end of the run.
+        stopwatch: This rank's.
+        place: What this rank trained in the last phase.
+    """
     blocks, layers = (" → ".join(places) for places in zip(*progress.places, strict=True))
     own = RankRecord(
         rank=dist.get_rank(),
@@ -78,6 +84,7 @@ def gather_records(progress: Progress, stopwatch: Stopwatch) -> tuple[RankRecord
         exchange_seconds=stopwatch.exchange_seconds,
         sent_bytes=stopwatch.sent_bytes,
         peak_memory_bytes=progress.peak_memory_bytes,
+        predicted_step_seconds=place.predicted_step_seconds if len(progress.places) == 1 else None,
     )
     every: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(every, own)

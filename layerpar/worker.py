@@ -86,7 +86,7 @@ def run(config: RunConfig, directory: RunDirectory, *, started: float) -> None:
         progress.peak_memory_bytes = max(progress.peak_memory_bytes, environment.peak_memory_bytes(device))
         if index + 1 < len(config.parts):
             legacy = bequeath(config, index, engine)
-    records = gather_records(progress, stopwatch)
+    records = gather_records(progress, stopwatch, engine.place)
     state = engine.full_state()
     if state is not None:
         save_model(directory, state)

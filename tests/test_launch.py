@@ -55,6 +55,7 @@ RANK_KEYS = [
     "exchange_seconds",
     "sent_bytes",
     "peak_memory_bytes",
+    "predicted_step_seconds",
 ]
 SMALL = (
     "architecture.width=32",

@@ -44,7 +44,11 @@ class ChainEngine:
         self.owner = sender is None
         self.reads_images = receiver is None
         self.shard = slice(0, workload.config.batch_size)
-        self.place = Place(_span(range(blocks[0].index, blocks[-1].index + 1)), _span(layers))
+        self.place = Place(
+            _span(range(blocks[0].index, blocks[-1].index + 1)),
+            _span(layers),
+            sum(notes["part_loads"][block.index] for block in blocks),
+        )
         self.notes = notes
         self._workload = workload
         self._blocks = blocks

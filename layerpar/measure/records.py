@@ -71,6 +71,8 @@ class RankRecord:
         sent_bytes: Bytes it sent.
         peak_memory_bytes: Highest resident memory of the process while training (on a GPU: highest
             memory allocated there).
+        predicted_step_seconds: What a step should have kept it busy, by the measured times of its layers;
+            None where nothing was cut among workers, and for a run of several phases.
     """
 
     rank: int
@@ -81,6 +83,7 @@ class RankRecord:
     exchange_seconds: float
     sent_bytes: int
     peak_memory_bytes: int
+    predicted_step_seconds: float | None
 
 
 @dataclass(frozen=True)

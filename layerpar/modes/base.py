@@ -76,10 +76,18 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Place:
-    """What part of the network a rank trains, as records show it: blocks and layers such as `0` or `0-3`."""
+    """What part of the network a rank trains, as records show it.
+
+    Attributes:
+        block: Its blocks, such as `0` or `0-3`.
+        layers: Its layers, alike.
+        predicted_step_seconds: What a step of them should take by the measured times of the layers; None
+            where the mode cuts nothing among workers.
+    """
 
     block: str
     layers: str
+    predicted_step_seconds: float | None = None
 
 
 class Engine(Protocol):

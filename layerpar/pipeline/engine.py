@@ -53,7 +53,11 @@ class PipelineEngine:
         self.owner = self._holder[self._last] == self._rank
         self.reads_images = self._holder[0] == self._rank
         self.shard = slice(0, workload.config.batch_size)
-        self.place = Place(_listed(placement[self._rank]), _listed(self._layers))
+        self.place = Place(
+            _listed(placement[self._rank]),
+            _listed(self._layers),
+            sum(cuts.loads[stage] for stage in placement[self._rank]),
+        )
         self.notes = cuts.notes(placement)
         with workload.autocast():
             outputs = activations(workload.network, workload.facts.input_shape)

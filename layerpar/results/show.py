@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -23,17 +25,9 @@ def show_run(root: Path, console: Console) -> None:
     directory = RunDirectory(root)
     summary = json.loads(directory.summary.read_text())
     title = f"{summary['mode']} on {summary['dataset']}, {summary['architecture']} depth {summary['depth']}"
-    table = Table("worker", "layers", "busy s", "waiting s", "MiB sent", "peak MiB", title=title)
-    for rank in summary["ranks"]:
-        table.add_row(
-            str(rank["rank"]),
-            rank["layers"],
-            f"{rank['busy_seconds']:.2f}",
-            f"{rank['wait_seconds']:.2f}",
-            f"{rank['sent_bytes'] / MEBIBYTE:.1f}",
-            f"{rank['peak_memory_bytes'] / MEBIBYTE:.0f}",
-        )
-    console.print(table)
+    console.print(_workers(summary, title))
+    for pin in pins(directory):
+        console.print(f"the same cut again: {pin}", soft_wrap=True, highlight=False)
     target = ""
     if summary["target_accuracy"] is not None:
         reached = summary["time_to_target_seconds"]
@@ -47,6 +41,37 @@ def show_run(root: Path, console: Console) -> None:
     if summary["contended"]:
         console.print("contended: more threads than cores, or a shared GPU; do not quote these seconds")
     console.print(f"run directory: {root}", soft_wrap=True, highlight=False)
+
+
+def _workers(summary: dict[str, Any], title: str) -> Table:
+    """A row per worker; predicted beside measured load where it was predicted."""
+    ranks = summary["ranks"]
+    predicted = any(rank.get("predicted_step_seconds") is not None for rank in ranks)
+    loads = ("predicted\nms/step", "busy\nms/step") if predicted else ()
+    heads = ("busy\ns", "exchanging\ns", "waiting\ns", *loads, "sent\nMiB", "peak\nMiB")
+    table = Table("worker", "layers", title=title, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    for head in heads:
+        table.add_column(head, justify="right")
+    for rank in ranks:
+        cells = [f"{rank[f'{kind}_seconds']:.2f}" for kind in ("busy", "exchange", "wait")]
+        if predicted:
+            loaded = (rank["predicted_step_seconds"], rank["busy_seconds"] / summary["steps"])
+            cells += ["-" if seconds is None else f"{1000 * seconds:.1f}" for seconds in loaded]
+        cells += [f"{rank['sent_bytes'] / MEBIBYTE:.1f}", f"{rank['peak_memory_bytes'] / MEBIBYTE:.0f}"]
+        table.add_row(str(rank["rank"]), rank["layers"], *cells)
+    return table
+
+
+def pins(directory: RunDirectory) -> list[str]:
+    """The overrides that repeat the cuts of a run, as its metrics tell them: one for each phase that cut."""
+    found: dict[str, str] = {}
+    prefix = ""
+    for line in map(json.loads, directory.metrics.read_text().splitlines()):
+        if line["event"] == "phase":
+            prefix = f"phases.{line['name']}."
+        elif line["event"] == "engine" and line.get("cuts"):
+            found[prefix] = f"{prefix}mode.partition=[{','.join(map(str, line['cuts']))}]"
+    return list(found.values())
 
 
 def show_sweep(directory: Path, console: Console) -> None:

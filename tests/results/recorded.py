@@ -114,6 +114,7 @@ def summary(content: dict[str, Any], **measured: Any) -> dict[str, Any]:
             "exchange_seconds": seconds * exchanging,
             "sent_bytes": sent,
             "peak_memory_bytes": (300 + rank) * MEBIBYTE,
+            "predicted_step_seconds": 0.9 * seconds / steps if mode in ("pipeline", "layerwise") else None,
         }
         for rank in range(workers)
     ]

@@ -1,0 +1,53 @@
+"""What a person reads when a run has ended."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from recorded import write_run
+from rich.console import Console
+
+from layerpar.paths import RunDirectory
+from layerpar.results.show import pins, show_run
+
+
+def shown(root: Path) -> str:
+    console = Console(file=io.StringIO(), width=80)
+    show_run(root, console)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def log(root: Path, *lines: dict[str, Any]) -> RunDirectory:
+    files = RunDirectory(root)
+    with files.metrics.open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    return files
+
+
+def test_predicted_and_measured_load_stand_beside_each_other_with_the_cut(tmp_path: Path) -> None:
+    root = write_run(tmp_path / "run", "pipeline", epochs=1)
+    files = log(root, {"event": "engine", "cuts": [4], "predicted_loads": [0.01, 0.02]})
+    summary = json.loads(files.summary.read_text())
+    for rank, seconds in zip(summary["ranks"], (0.0104, 0.02), strict=True):
+        rank |= {"predicted_step_seconds": seconds, "busy_seconds": 1.25}
+    files.summary.write_text(json.dumps(summary))
+    rows = [line.split() for line in shown(root).splitlines()]
+    loads = {row[0]: row[5:7] for row in rows if row and row[0] in ("0", "1")}
+    assert loads == {"0": ["10.4", "12.5"], "1": ["20.0", "12.5"]}
+    assert "mode.partition=[4]\n" in shown(root)
+
+
+def test_a_mode_that_cuts_nothing_shows_no_prediction(tmp_path: Path) -> None:
+    text = shown(write_run(tmp_path / "run", "serial"))
+    assert "predicted" not in text
+    assert "partition" not in text
+
+
+def test_every_phase_that_cut_has_a_pin_of_its_own(tmp_path: Path) -> None:
+    cut = {"event": "engine", "cuts": [2, 5]}
+    phases = [{"event": "phase", "name": name} for name in ("warmup", "parallel")]
+    files = log(write_run(tmp_path / "run"), phases[0], phases[1], cut, cut)
+    assert pins(files) == ["phases.parallel.mode.partition=[2,5]"]
