@@ -13,7 +13,7 @@ import pandas as pd
 from layerpar.errors import UserError
 from layerpar.paths import RunDirectory
 from layerpar.results.files import UnreadableError
-from layerpar.results.read import read_evaluations, read_run
+from layerpar.results.read import read_events, read_run
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,13 @@ class Results:
             configuration). `time_to_target_seconds` is infinite where the target was never reached, NaN
             where there was none.
         evaluations: A row per evaluation: the keys of its line in `metrics.jsonl`, and the run's `path`.
+        phases: Alike, a row per start of a phase; none of runs without phases.
         problems: A line per directory that was skipped, and why.
     """
 
     runs: pd.DataFrame
     evaluations: pd.DataFrame
+    phases: pd.DataFrame
     problems: list[str]
 
 
@@ -66,12 +68,12 @@ def load(directories: Sequence[Path]) -> Results:
         UserError: a directory does not exist, or no run at all could be read.
     """
     rows: list[dict[str, Any]] = []
-    evaluations: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
     problems: list[str] = []
     for root in find_run_directories(directories):
         try:
             row = read_run(root)
-            evaluations += read_evaluations(root, finished=row["status"] == "done")
+            events += read_events(root, finished=row["status"] == "done")
         except UnreadableError as error:
             problems.append(f"{root}: {error}")
         else:
@@ -81,12 +83,18 @@ def load(directories: Sequence[Path]) -> Results:
         reason = f" ({problems[0]})" if problems else ""
         raise UserError(f"no readable run at or below {named}{reason}; try outputs")
     _place(rows)
-    columns = ["path", "step", "epoch", "train_seconds", "test_accuracy"]
     return Results(
         runs=pd.DataFrame(rows),
-        evaluations=pd.DataFrame(evaluations) if evaluations else pd.DataFrame(columns=columns),
+        evaluations=_frame(events, "evaluate", ["path", "step", "epoch", "train_seconds", "test_accuracy"]),
+        phases=_frame(events, "phase", ["path", "name", "epoch", "train_seconds"]),
         problems=problems,
     )
+
+
+def _frame(events: list[dict[str, Any]], event: str, columns: list[str]) -> pd.DataFrame:
+    """The events of a kind; with these columns where there are none."""
+    rows = [line for line in events if line["event"] == event]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
 
 
 def _place(rows: list[dict[str, Any]]) -> None:

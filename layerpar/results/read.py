@@ -90,8 +90,8 @@ def read_run(root: Path) -> dict[str, Any]:
     }
 
 
-def read_evaluations(root: Path, *, finished: bool) -> list[dict[str, Any]]:
-    """The evaluation lines of `metrics.jsonl`, in order; none where the file is missing.
+def read_events(root: Path, *, finished: bool) -> list[dict[str, Any]]:
+    """The evaluations and the starts of phases in `metrics.jsonl`, in order; none where the file is missing.
 
     The last line of a run that was stopped may be cut off, and is then left out.
 
@@ -102,16 +102,16 @@ def read_evaluations(root: Path, *, finished: bool) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = read_text(path).splitlines()
-    evaluations = []
+    events = []
     for number, line in enumerate(lines, start=1):
-        if '"evaluate"' not in line:
+        if '"evaluate"' not in line and '"phase"' not in line:
             continue
         try:
-            evaluations.append(json.loads(line) | {"path": str(root)})
+            events.append(json.loads(line) | {"path": str(root)})
         except ValueError as error:
             if number < len(lines) or finished:
                 raise UnreadableError(f"{path.name} line {number} is corrupt") from error
-    return evaluations
+    return events
 
 
 def _settings(flat: dict[str, Any], identity: dict[str, Any]) -> dict[str, Any]:

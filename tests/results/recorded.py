@@ -149,10 +149,16 @@ def summary(content: dict[str, Any], **measured: Any) -> dict[str, Any]:
 
 
 def metrics(result: dict[str, Any], content: dict[str, Any]) -> list[dict[str, Any]]:
-    """`metrics.jsonl`: two training lines and one evaluation per epoch."""
+    """`metrics.jsonl`: two training lines and one evaluation per epoch, and the start of every phase."""
     epochs, steps = content["epochs"], result["steps"]
     lines: list[dict[str, Any]] = []
     for epoch in range(1, epochs + 1):
+        begun = 0
+        for name, phase in content.get("phases", {}).items():
+            if begun == epoch - 1:
+                before = result["train_seconds"] * begun / epochs
+                lines.append({"event": "phase", "name": name, "epoch": begun, "train_seconds": before})
+            begun += phase["epochs"]
         step, seconds = steps * epoch // epochs, result["train_seconds"] * epoch / epochs
         common = {
             "epoch": epoch,

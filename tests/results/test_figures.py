@@ -198,6 +198,16 @@ def test_runs_that_did_not_count_exchanging_show_none(tmp_path):
     assert [bar.get_x() for bar in ax.containers[2]] == [rank["busy_seconds"] for rank in summary["ranks"]]
 
 
+def test_where_a_phase_begins_a_line_with_its_name(tmp_path):
+    phases = {"warmup": {"epochs": 1}, "blocks": {"epochs": 3}, "finish": {"epochs": 1}}
+    write_run(tmp_path / "hybrid", phases=phases, measured={"train_seconds": 10.0})
+    write_run(tmp_path / "serial")
+    for draw_figure, borders in ((accuracy.against_time, [2, 8]), (accuracy.against_epoch, [1, 4])):
+        (ax,) = draw_figure(load([tmp_path])).axes
+        assert [line(ax, name)[0][0] for name in ("blocks", "finish")] == pytest.approx(borders)
+        assert [text.get_text() for text in ax.texts] == ["blocks", "finish"]
+
+
 def write_trace(root, *spans):
     """A run's trace: each span is (rank, kind, start and duration in milliseconds, what it worked on)."""
     events = [{"name": "thread_name", "ph": "M", "pid": 0, "tid": 0, "args": {"name": "worker 0"}}]

@@ -43,6 +43,7 @@ def _curves(results: Results, x: str, *, title: str, words: str) -> Figure:
     figure, axes = style.grid(title, style.caption(runs), titles, ylabel="test accuracy (%)", handles=handles)
     for ax, (_, members) in zip(axes, chosen, strict=True):
         draw_curves(ax, members, results.evaluations, x, looks)
+        _draw_borders(ax, members, results.phases, x, looks)
         ax.set_xlabel(words)
         if x == "epoch":
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -80,6 +81,37 @@ def draw_curves(
     for target in runs["target_accuracy"].dropna().unique():
         ax.axhline(100 * target, color=palette.GREY, linewidth=1, linestyle="dashed", zorder=1)
     ax.set_xlim(left=0)
+
+
+def _draw_borders(
+    ax: Axes, runs: pd.DataFrame, phases: pd.DataFrame, x: str, looks: dict[str, palette.Look]
+) -> None:
+    """A thin line where each phase but the first begins, with its name where a rising curve is not.
+
+    Series write their names at several heights in turn; borders that several share are drawn once.
+    """
+    starts = runs[["path", "series", "contended"]].merge(phases[["path", "name", "epoch", "train_seconds"]])
+    starts = starts[starts["epoch"] > 0]
+    means = mean_over_seeds(starts, ["series", "name"], [x]).drop_duplicates(["name", x])
+    risen = 0.3 * ax.get_xlim()[1]
+    for order, (series, borders) in enumerate(means.groupby("series", sort=False)):
+        for name, place in zip(borders["name"], borders[x], strict=True):
+            color = looks[str(series)].color
+            ax.axvline(place, color=color, linewidth=0.8, linestyle="dotted", zorder=1, label=str(name))
+            late = place > risen
+            height = 0.02 + 0.25 * (order % 3)
+            ax.annotate(
+                str(name),
+                (place, height if late else 1 - height),
+                xycoords=("data", "axes fraction"),
+                xytext=(-2, 0),
+                textcoords="offset points",
+                ha="right",
+                va="bottom" if late else "top",
+                rotation=90,
+                fontsize=7,
+                color=color,
+            )
 
 
 def time_to_target(results: Results) -> Figure:
