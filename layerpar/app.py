@@ -8,23 +8,25 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from layerpar.errors import UserError
+from layerpar.errors import UserError, require
 from layerpar.paths import config_directory
 
 if TYPE_CHECKING:
     from layerpar.run import Outcome
 
 EXIT_CODES = {"done": 0, "failed": 1, "diverged": 1, "refused": 2}
+ALONE = "compare times one run after the other; leave out hydra/launcher={}"
+SHARED = "hydra/launcher={} runs several at once on a machine: all are marked contended; do not quote seconds"
 
 
 def train(arguments: list[str], *, started: float) -> int:
@@ -38,6 +40,10 @@ def train(arguments: list[str], *, started: float) -> int:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             sweep[:] = [Path(HydraConfig.get().sweep.dir)]
             label = root.name
+        if _hydra_launcher() != "basic":
+            composed.launcher.runs_alone = False
+            if HydraConfig.get().job.num == 0:
+                Console(stderr=True).print(SHARED.format(_hydra_launcher()), soft_wrap=True)
         outcome = _attempt(composed, root, console, label=label, started=time.time() if outcomes else started)
         outcomes.append(outcome)
         if sweep:
@@ -55,48 +61,42 @@ def train(arguments: list[str], *, started: float) -> int:
 
 
 def compare(arguments: list[str], *, started: float) -> int:
-    """`layerpar compare`: the same work in every way that `variants` lists. Returns the exit code."""
+    """`layerpar compare`: the same work in every way that `variants` lists. Returns the exit code.
+
+    Hydra's jobs only plan, so that a mistake in the last one is found before the first one starts.
+    """
+    from layerpar.variants import Planned, plan
+
     console = Console()
-    outcomes: list[Outcome] = []
     root: list[Path] = []
+    planned: list[Planned] = []
+    errors: list[UserError] = []
+    codes: list[int] = []
 
     def task(composed: DictConfig) -> None:
-        root[:] = [_output()]
-        for number, (name, variant) in enumerate(_variants(composed).items()):
-            begun = time.time() if outcomes else started
-            outcome = _attempt(variant, root[0] / f"{number}-{name}", console, label=name, started=begun)
-            outcomes.append(outcome)
-            _say(console, outcome, label=name)
+        job, launcher = HydraConfig.get(), _hydra_launcher()
+        is_sweep = job.mode == RunMode.MULTIRUN
+        root[:] = [Path(job.sweep.dir) if is_sweep else _output()]
+        prefix = f"{_output().name}/" if is_sweep else ""
+        try:
+            require(launcher == "basic", ALONE.format(launcher))
+            planned.extend(plan(composed, job.overrides.task, _output(), prefix=prefix))
+        except UserError as error:  # Hydra would announce it in lines of its own
+            errors.append(error)
 
     with _finishing(root, console):
         _compose_and_call("compare", arguments, task)
-    return max((EXIT_CODES[outcome.status] for outcome in outcomes), default=0)
-
-
-def _variants(composed: DictConfig) -> dict[str, DictConfig]:
-    """Compose and check every variant before the first one starts."""
-    from layerpar.config import parse
-    from layerpar.measure.environment import available_cores
-    from layerpar.run import check
-
-    OmegaConf.register_new_resolver("cores", available_cores, replace=True)
-    common = [
-        override
-        for override in HydraConfig.get().overrides.task
-        if not override.lstrip("+~").startswith("variants")
-    ]
-    variants: dict[str, DictConfig] = {}
-    given: Any = OmegaConf.to_container(composed.variants, resolve=False)
-    for name, own in given.items():
-        variant = hydra.compose("train", overrides=[*common, *own])
-        OmegaConf.resolve(variant)
-        try:
-            check(parse(variant))
-        except UserError as error:
-            raise UserError(f"{error}, or leave it out with ~variants.{name}") from error
-        if variant not in variants.values():  # on one core, one thread is all cores
-            variants[name] = variant
-    return variants
+        if errors:
+            raise errors[0]
+        for number, run in enumerate(planned):
+            if not run.make_room():
+                console.print(f"{run.label}  done before", highlight=False)
+                continue
+            begun = time.time() if number else started
+            outcome = _attempt(run.composed, run.root, console, label=run.label, started=begun)
+            _say(console, outcome, label=run.label)
+            codes.append(EXIT_CODES[outcome.status])
+    return max(codes, default=0)
 
 
 def _attempt(composed: DictConfig, root: Path, console: Console, *, label: str, started: float) -> Outcome:
@@ -109,6 +109,10 @@ def _attempt(composed: DictConfig, root: Path, console: Console, *, label: str, 
         return execute(config, composed, root, console, label=label, started=started)
     except UserError as error:
         return Outcome(RunDirectory(root), "refused", str(error))
+
+
+def _hydra_launcher() -> str:
+    return str(HydraConfig.get().runtime.choices["hydra/launcher"])
 
 
 def _output() -> Path:

@@ -139,6 +139,7 @@ def parse(config: DictConfig) -> RunConfig:
         UserError: an unknown key, a value of the wrong type or out of range.
     """
     known = {field.name for field in fields(Settings)} | set(GROUPS) | {"phases"}
+    require("variants" not in config, "this experiment compares several ways; try layerpar compare with it")
     for key in map(str, config):
         require(key in known, f"{key} is not a key of a run; leave out +{key}=…")
     flat = {key: value for key, value in config.items() if key not in (*GROUPS, "phases")}

@@ -31,12 +31,14 @@ class Launcher:
         interface: Network interface for gloo; null means loopback where the endpoint is there, else what
             gloo chooses.
         timeout_seconds: How long a worker waits for a silent peer before the run fails.
+        runs_alone: No other run has a share of this machine; else its seconds are marked contended.
     """
 
     name: str
     rendezvous_endpoint: str
     interface: str | None
     timeout_seconds: int
+    runs_alone: bool
 
     def __post_init__(self) -> None:
         key, host = "launcher.rendezvous_endpoint", self.rendezvous_endpoint.partition(":")

@@ -48,7 +48,8 @@ def results(
         time_to_target_seconds=progress.time_to(config.target_accuracy),
         steps=progress.step,
         start_seconds=progress.start_seconds,
-        contended=environment.is_contended(
+        contended=not config.launcher.runs_alone
+        or environment.is_contended(
             workload.device,
             workers=int(os.environ["LOCAL_WORLD_SIZE"]),
             threads_per_worker=config.threads_per_worker,

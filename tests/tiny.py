@@ -10,20 +10,24 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
 from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from layerpar.config import RunConfig, parse
 from layerpar.datasets.base import Loader
+from layerpar.launch import Launcher
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.measure.trace import middle
 from layerpar.modes.base import Engine
-from layerpar.paths import config_directory
+from layerpar.paths import RunDirectory, config_directory
 from layerpar.phases import assemble
 from layerpar.ranks import Ranks
+from layerpar.worker import run
 
 TINY = (
     "dataset=digits",
@@ -90,6 +94,36 @@ def on_workers(function: Callable[..., Any], world_size: int, *arguments: Any) -
     failed = [error for ok, error in results if not ok]
     assert not failed, "\n".join(failed)
     return [result for _, result in results]
+
+
+def launched(launcher: Launcher, directory: RunDirectory, *, workers: int, started: float) -> None:
+    """What `layerpar.launch.launch` does, by workers that start in an instant."""
+    with tempfile.TemporaryDirectory() as folder:
+        processes = [
+            _context.Process(target=_work_on, args=(directory, rank, workers, f"{folder}/store", started))
+            for rank in range(workers)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(timeout=TIMEOUT_SECONDS)
+            process.kill()
+            process.join()
+        codes = [process.exitcode for process in processes]
+    assert not any(codes), f"workers of {directory.root} ended with {codes}"
+
+
+def _work_on(directory: RunDirectory, rank: int, workers: int, store: str, started: float) -> None:
+    os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(workers)}
+    loaded = OmegaConf.load(directory.run_yaml)
+    assert isinstance(loaded, DictConfig)
+    config = parse(loaded)
+    torch.set_num_threads(config.threads_per_worker)
+    start = partial(dist.init_process_group, init_method=f"file://{store}", rank=rank, world_size=workers)
+    with patch("torch.distributed.init_process_group", start):
+        run(config, directory, started=started)
+    dist.barrier()
+    dist.destroy_process_group()
 
 
 def build(config: RunConfig, ranks: Ranks) -> tuple[Engine, Loader]:

@@ -1,0 +1,91 @@
+"""What `layerpar compare` runs: the same work in several ways, all checked before any of it starts."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from layerpar.errors import UserError
+from layerpar.paths import RunDirectory
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run to come.
+
+    Attributes:
+        root: Its directory.
+        label: Names it on the screen.
+        composed: Its whole configuration.
+    """
+
+    root: Path
+    label: str
+    composed: DictConfig
+
+    def make_room(self) -> bool:
+        """Whether it has still to run; what an earlier attempt at this very run left unfinished is removed.
+
+        A directory that holds another run is left alone, and refused when the run starts.
+        """
+        from layerpar.measure.records import read_status
+
+        directory = RunDirectory(self.root)
+        if not directory.run_yaml.exists() or OmegaConf.load(directory.run_yaml) != self.composed:
+            return True
+        if directory.status.exists() and read_status(directory)["status"] == "done":
+            return False
+        shutil.rmtree(self.root)
+        return True
+
+
+def plan(composed: DictConfig, overrides: Sequence[str], root: Path, *, prefix: str = "") -> list[Planned]:
+    """A run for each of `composed.variants`, in directories below `root`.
+
+    Args:
+        composed: What `compare` composed.
+        overrides: The command line's, which every variant is composed from before its own.
+        root: Directory of the comparison.
+        prefix: Of the runs' labels.
+
+    Raises:
+        UserError: a variant cannot work.
+    """
+    variants = _variants(composed, overrides)
+    return [
+        Planned(root / f"{number}-{name}", f"{prefix}{name}", variant)
+        for number, (name, variant) in enumerate(variants.items())
+    ]
+
+
+def _variants(composed: DictConfig, overrides: Sequence[str]) -> dict[str, DictConfig]:
+    from layerpar.config import parse
+    from layerpar.measure.environment import available_cores
+    from layerpar.run import check
+
+    OmegaConf.register_new_resolver("cores", available_cores, replace=True)
+    common = [override for override in overrides if not override.lstrip("+~").startswith("variants")]
+    variants: dict[str, DictConfig] = {}
+    given: Any = OmegaConf.to_container(composed.variants, resolve=False)
+    for name, own in given.items():
+        if own is None:
+            continue
+        variant = hydra.compose("train", overrides=[*common, *own])
+        with open_dict(variant):
+            variant.pop("variants", None)  # an experiment's own list is no part of a run
+        OmegaConf.resolve(variant)
+        try:
+            check(parse(variant))
+        except UserError as error:
+            raise UserError(f"{error}, or leave it out with ~variants.{name}") from error
+        if variant not in variants.values():  # on one core, one thread is all cores
+            variants[name] = variant
+    if not variants:
+        raise UserError("variants lists nothing to compare; try +variants.serial=[mode=serial]")
+    return variants

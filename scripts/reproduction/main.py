@@ -1,0 +1,70 @@
+"""Regenerate every number and figure of the README.
+
+Pages appear in outputs/reproduce/index.md; the README's results and figures/ are renewed from them. Given
+again, it goes on where it stopped. Data sets are looked for in $LAYERPAR_DATA or data/, else downloaded; what
+needs one that cannot be had is left out, saying so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import time
+from contextlib import redirect_stderr
+from pathlib import Path
+
+from pages import Outcome, index
+from parts import PARTS, Part
+from readme import fill, results
+
+from layerpar import cli
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def carry_out(part: Part, arguments: list[str]) -> Outcome:
+    """Run one part to its end, whatever that is."""
+    said = io.StringIO()
+    begun = time.time()
+    with redirect_stderr(said):
+        code = cli.run(arguments, started=begun)
+    sys.stderr.write(said.getvalue())
+    if code >= 128:
+        sys.exit(code)
+    lines = said.getvalue().strip().splitlines()
+    reason = lines[-1] if code == 2 and lines else None
+    return Outcome(part, ["layerpar", *arguments], time.time() - begun, reason)
+
+
+def main(arguments: list[str]) -> int:
+    """Entry point of `scripts/reproduce`; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/reproduce", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = [part.name for part in PARTS]
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see it work; renews no README")
+    parser.add_argument(
+        "--only", nargs="+", choices=names, default=names, metavar="PART", help=", ".join(names)
+    )
+    parser.add_argument("--no-checksums", action="store_true", help="accept repacked MNIST and CIFAR-10")
+    parser.add_argument("--output", type=Path, help="default outputs/reproduce, or outputs/reproduce-quick")
+    given = parser.parse_args(arguments)
+    outputs = given.output or Path("outputs", "reproduce-quick" if given.quick else "reproduce")
+    outcomes = []
+    for part in PARTS:
+        if part.name in given.only:
+            print(f"== {part.title}", flush=True)
+            command = part.command(outputs, quick=given.quick, verify_checksums=not given.no_checksums)
+            outcomes.append(carry_out(part, command))
+            (outputs / "index.md").write_text(index(outputs, outcomes))
+    (outputs / "results.md").write_text(results(outputs, figures="figures"))
+    print(f"pages: {outputs / 'index.md'}")
+    if not given.quick:
+        fill(CHECKOUT, outputs)
+        print("renewed README.md and figures/")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,60 @@
+"""The pages: what it ran on, and for every part its command, its table and its figures."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from parts import Part
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a part.
+
+    Attributes:
+        part: Which.
+        command: What was run.
+        seconds: How long that took, start to end; little where it had only to go on.
+        left_out: Why it could not be run, None if it could.
+    """
+
+    part: Part
+    command: list[str]
+    seconds: float
+    left_out: str | None
+
+
+def index(outputs: Path, outcomes: Sequence[Outcome]) -> str:
+    """The content of `index.md` in `outputs`."""
+    sections = [_section(outputs, outcome) for outcome in outcomes]
+    return "\n".join(["# What layerpar measured", "", *_machine(outputs), *sections])
+
+
+def _machine(outputs: Path) -> list[str]:
+    """The machine and the versions of any run, as a list."""
+    for path in sorted(outputs.rglob("env.json")):
+        found = json.loads(path.read_text())
+        versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+        return [
+            f"- {found['cpu']}, {found['cores']} cores, {found['memory_bytes'] / 2**30:.0f} GiB",
+            f"- {found['platform']}, Python {found['python']}",
+            f"- {versions}",
+            "",
+        ]
+    return []
+
+
+def _section(outputs: Path, outcome: Outcome) -> str:
+    part = outcome.part
+    lines = [f"## {part.title}", "", f"    {shlex.join(outcome.command)}", ""]
+    if outcome.left_out is not None:
+        return "\n".join([*lines, f"Left out: {outcome.left_out}", ""])
+    table = (outputs / part.name / "results.md").read_text()
+    lines += [f"{outcome.seconds / 60:.1f} minutes.", "", table.replace("## ", "### ")]
+    pictures = sorted((outputs / part.name / "figures").glob("*.png"))
+    lines += [f"![{path.stem}]({path.relative_to(outputs).as_posix()})\n" for path in pictures]
+    return "\n".join(lines)

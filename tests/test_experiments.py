@@ -1,0 +1,133 @@
+"""The study's experiments: each quick one ends in the table and the figures that the full one is made for."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tiny import launched
+
+from layerpar import cli
+from layerpar.paths import config_directory
+
+AGGREGATIONS = {"replace", "damped", "momentum", "average", "trust_region", "anderson", "ema"}
+FIGURES = {
+    "speedup_vs_depth": {"speedup_vs_depth", "speedup_vs_parameters"},
+    "speedup_vs_depth_resnet": {"speedup_vs_depth", "speedup_vs_parameters"},
+    "speedup_vs_width": {"speedup_vs_parameters"},
+    "modes": {"comparison", "accuracy_vs_time", "accuracy_vs_epoch", "where_the_time_goes"},
+    "blocks": {"accuracy_vs_time", "accuracy_vs_epoch", "block_loss"},
+    "aggregations": {"accuracy_vs_time", "accuracy_vs_epoch"},
+    "accuracy_vs_time": {"accuracy_vs_time", "accuracy_vs_epoch", "time_to_target"},
+    "accuracy_vs_time_mnist": {"accuracy_vs_time", "accuracy_vs_epoch", "time_to_target"},
+}
+"""Each experiment, and the figures it is made for."""
+
+
+@pytest.fixture(autouse=True)
+def _quick_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("layerpar.run.launch", launched)
+    monkeypatch.setattr("layerpar.results.plots.draw.FORMATS", ("png",))  # twice as fast
+
+
+def compare(directory: Path, *overrides: str) -> pd.DataFrame:
+    """The lines that `layerpar compare OVERRIDES` ends in."""
+    assert cli.run(["compare", f"hydra.sweep.dir={directory}", *overrides], started=time.time()) == 0
+    return pd.read_csv(directory / "results.csv")
+
+
+def stems(folder: Path) -> set[str]:
+    return {path.stem for path in folder.glob("*.png")}
+
+
+def test_every_experiment_has_a_quick_size() -> None:
+    folder = config_directory() / "experiment"
+    assert {path.stem for path in (folder / "quick").glob("*.yaml")} == set(FIGURES)
+    assert set(FIGURES) <= {path.stem for path in folder.glob("*.yaml")}
+
+
+@pytest.mark.parametrize("experiment", FIGURES)
+def test_a_quick_experiment_ends_in_one_table_and_its_figures(experiment: str, tmp_path: Path) -> None:
+    lines = compare(tmp_path, f"experiment=quick/{experiment}", "device=cpu")
+    assert set(lines["statuses"]) == {"1 done"}
+    assert lines["speed_up"].notna().all(), "every line has its serial run"
+    assert FIGURES[experiment] <= stems(tmp_path / "figures")
+    if experiment.startswith("speedup_vs_depth"):
+        for _, group in lines.groupby("depth"):
+            assert {"serial", "layerwise local", "layerwise delayed"} <= set(group["label"])
+        assert lines["depth"].nunique() == 2
+    if experiment == "speedup_vs_width":
+        assert lines["width"].nunique() == 2
+    if experiment == "aggregations":
+        for label in ("layerwise frozen", "layerwise local", "data"):
+            assert set(lines[lines["label"] == label]["aggregation"]) == AGGREGATIONS
+    if experiment == "blocks":
+        for label in ("layerwise local", "layerwise delayed"):
+            assert set(lines[lines["label"] == label]["settings"]) == {
+                f"blocks={count}" for count in (2, 3, 5, 7, 9)
+            }
+
+
+def test_a_comparison_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("experiment=quick/accuracy_vs_time_mnist", "device=cpu")
+    compare(tmp_path, *asked)
+    first, second, _ = sorted(path.parent for path in tmp_path.rglob("summary.json"))
+    before = (first / "summary.json").read_text()
+    (second / "summary.json").unlink()
+    (second / "status.json").write_text('{"status": "interrupted"}')
+    capsys.readouterr()
+    lines = compare(tmp_path, *asked)
+    assert capsys.readouterr().out.count("done before") == 2
+    assert set(lines["statuses"]) == {"1 done"}
+    assert (first / "summary.json").read_text() == before
+
+
+def test_nothing_starts_where_the_last_job_is_wrong(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wrong = ("experiment=quick/speedup_vs_depth_resnet", "architecture.depth=8,9")
+    assert cli.run(["compare", f"hydra.sweep.dir={tmp_path}", *wrong], started=0.0) == 2
+    assert "try architecture.depth=8" in capfd.readouterr().err
+    assert not list(tmp_path.rglob("run.yaml"))
+
+
+def test_an_experiment_that_compares_is_not_trained(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["train", f"hydra.sweep.dir={tmp_path}", "experiment=quick/modes"]
+    assert cli.run(asked, started=0.0) == 2
+    assert "try layerpar compare" in "".join(capfd.readouterr())
+
+
+PARALLEL = "_target_: hydra._internal.core_plugins.basic_launcher.BasicLauncher\n"
+"""Stands for a launcher of Hydra's that runs jobs side by side."""
+
+
+@pytest.fixture
+def parallel_launcher(tmp_path: Path) -> list[str]:
+    folder = tmp_path / "conf" / "hydra" / "launcher"
+    folder.mkdir(parents=True)
+    (folder / "parallel.yaml").write_text(PARALLEL)
+    return [f"hydra.searchpath=[file://{tmp_path / 'conf'}]", "hydra/launcher=parallel"]
+
+
+def test_seconds_of_runs_side_by_side_are_marked(
+    tmp_path: Path, parallel_launcher: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    sweep = tmp_path / "sweep"
+    small = ["dataset.train_limit=64", "batch_size=32", "architecture.width=8", "epochs=1", "device=cpu"]
+    asked = ["train", "-m", "seed=0,1", "mode=serial", *small, *parallel_launcher, f"hydra.sweep.dir={sweep}"]
+    assert cli.run(asked, started=time.time()) == 0
+    assert capfd.readouterr().err.count("marked contended") == 1
+    assert pd.read_csv(sweep / "results.csv")["contended"].all()
+
+
+def test_a_comparison_refuses_runs_side_by_side(
+    tmp_path: Path, parallel_launcher: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        cli.run(["compare", *parallel_launcher, f"hydra.run.dir={tmp_path / 'run'}", "-m"], started=0.0) == 2
+    )
+    assert "leave out hydra/launcher=parallel" in capfd.readouterr().err
