@@ -10,7 +10,12 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from omegaconf import DictConfig
 from tiny import launched
+
+from layerpar import cli
+from layerpar.paths import RunDirectory
+from layerpar.run import Outcome
 
 SCRIPTS = Path(__file__).parents[1] / "scripts" / "reproduction"
 MODULES = ("main", "pages", "parts", "readme")
@@ -46,11 +51,41 @@ def test_quick_pages_have_machine_commands_tables_and_figures(
 
 
 def test_what_cannot_be_run_is_left_out_saying_why(script: SimpleNamespace, tmp_path: Path) -> None:
-    part = script.parts.Part("broken", "Broken", "modes")
-    arguments = ["compare", "experiment=quick/modes", "epochs=0", f"hydra.sweep.dir={tmp_path / 'broken'}"]
-    outcome = script.main.carry_out(part, arguments)
+    part = script.parts.Part("broken", "Broken", "quick/modes", sweeps=(("epochs=0",),))
+    folder = tmp_path / "broken"
+    commands = part.commands(folder, quick=False, verify_checksums=True)
+    outcome = script.main.carry_out(part, folder, commands)
     assert "epochs=0" in outcome.left_out
     assert f"Left out: {outcome.left_out}" in script.pages.index(tmp_path, [outcome])
+
+
+def test_the_full_commands_are_sound(
+    script: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All is composed and checked as before a run, on one seed and depth; made-up data stands for published sets."""
+    planned: list[str] = []
+
+    def note(composed: DictConfig, root: Path, *_: object, label: str, started: float) -> Outcome:
+        planned.append(label)
+        return Outcome(RunDirectory(root), "done", None)
+
+    monkeypatch.setattr("layerpar.app._attempt", note)
+    for part in script.parts.PARTS:
+        less = ["architecture.depth=8"] if part.name.startswith("depth") else []
+        less += ["dataset=synthetic"] if part.real_data else []
+        commands = part.commands(tmp_path / part.name, quick=False, verify_checksums=True)
+        planned.clear()
+        for arguments in commands:
+            assert cli.run([*arguments, "seed=0", *less], started=0.0) == 0
+        expected = {
+            "depth_mlp": 12,
+            "depth_resnet": 12,
+            "mnist": 3,
+            "cifar10": 3,
+            "aggregations": 20,
+            "blocks": 9,
+        }
+        assert len(planned) == expected[part.name]
 
 
 def line(label: str, speed_up: float, accuracy: float, **changes: object) -> dict[str, object]:

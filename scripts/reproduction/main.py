@@ -17,24 +17,29 @@ from pathlib import Path
 from pages import Outcome, index
 from parts import PARTS, Part
 from readme import fill, results
+from rich.console import Console
 
 from layerpar import cli
+from layerpar.results.show import show_sweep
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def carry_out(part: Part, arguments: list[str]) -> Outcome:
-    """Run one part to its end, whatever that is."""
-    said = io.StringIO()
+def carry_out(part: Part, folder: Path, commands: list[list[str]]) -> Outcome:
+    """Run one part to its end, whatever that is, and put all of it in one table in its folder."""
     begun = time.time()
-    with redirect_stderr(said):
-        code = cli.run(arguments, started=begun)
-    sys.stderr.write(said.getvalue())
-    if code >= 128:
-        sys.exit(code)
-    lines = said.getvalue().strip().splitlines()
-    reason = lines[-1] if code == 2 and lines else None
-    return Outcome(part, ["layerpar", *arguments], time.time() - begun, reason)
+    for arguments in commands:
+        said = io.StringIO()
+        with redirect_stderr(said):
+            code = cli.run(arguments, started=time.time())
+        sys.stderr.write(said.getvalue())
+        if code >= 128:
+            sys.exit(code)
+        if code == 2:
+            return Outcome(part, commands, time.time() - begun, said.getvalue().strip().splitlines()[-1])
+    if len(commands) > 1:
+        show_sweep(folder, Console())
+    return Outcome(part, commands, time.time() - begun, None)
 
 
 def main(arguments: list[str]) -> int:
@@ -55,8 +60,9 @@ def main(arguments: list[str]) -> int:
     for part in PARTS:
         if part.name in given.only:
             print(f"== {part.title}", flush=True)
-            command = part.command(outputs, quick=given.quick, verify_checksums=not given.no_checksums)
-            outcomes.append(carry_out(part, command))
+            folder = outputs / part.name
+            commands = part.commands(folder, quick=given.quick, verify_checksums=not given.no_checksums)
+            outcomes.append(carry_out(part, folder, commands))
             (outputs / "index.md").write_text(index(outputs, outcomes))
     (outputs / "results.md").write_text(results(outputs, figures="figures"))
     print(f"pages: {outputs / 'index.md'}")

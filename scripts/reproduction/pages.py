@@ -17,13 +17,13 @@ class Outcome:
 
     Attributes:
         part: Which.
-        command: What was run.
+        commands: What was run, as arguments of `layerpar`.
         seconds: How long that took, start to end; little where it had only to go on.
         left_out: Why it could not be run, None if it could.
     """
 
     part: Part
-    command: list[str]
+    commands: list[list[str]]
     seconds: float
     left_out: str | None
 
@@ -50,7 +50,8 @@ def _machine(outputs: Path) -> list[str]:
 
 def _section(outputs: Path, outcome: Outcome) -> str:
     part = outcome.part
-    lines = [f"## {part.title}", "", f"    {shlex.join(outcome.command)}", ""]
+    commands = [f"    {shlex.join(['layerpar', *arguments])}" for arguments in outcome.commands]
+    lines = [f"## {part.title}", "", *commands, ""]
     if outcome.left_out is not None:
         return "\n".join([*lines, f"Left out: {outcome.left_out}", ""])
     table = (outputs / part.name / "results.md").read_text()

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+ONE_CORE_AND_LAYERWISE = tuple(
+    f"~variants.{name}" for name in ("serial_all_cores", "data", "pipeline", "sequential")
+)
+
 
 @dataclass(frozen=True)
 class Part:
@@ -14,7 +18,7 @@ class Part:
         name: Of its folder.
         title: Of its section.
         experiment: In `conf/experiment`; its quick size is beside it.
-        overrides: What is changed of the full experiment, to keep the whole within an hour.
+        sweeps: What is changed of the full experiment, in each of the sweeps that make it up.
         figures: The figures of it that the README shows.
         real_data: It reads a published data set, which a repacked copy may stand for.
     """
@@ -22,47 +26,96 @@ class Part:
     name: str
     title: str
     experiment: str
-    overrides: tuple[str, ...] = ()
+    sweeps: tuple[tuple[str, ...], ...] = ((),)
     figures: tuple[str, ...] = ()
     real_data: bool = False
 
-    def command(self, outputs: Path, *, quick: bool, verify_checksums: bool) -> list[str]:
-        """The arguments of `layerpar` that carry it out, or go on with it."""
-        chosen = [f"experiment={'quick/' if quick else ''}{self.experiment}"]
-        if not quick:
-            chosen += self.overrides
-            chosen += ["dataset.verify_checksums=false"] if self.real_data and not verify_checksums else []
-        return ["compare", *chosen, "device=cpu", f"hydra.sweep.dir={outputs / self.name}"]
+    def commands(self, folder: Path, *, quick: bool, verify_checksums: bool) -> list[list[str]]:
+        """The arguments of `layerpar` that carry it out below `folder`, or go on with it."""
+        if quick:
+            return [self._compare(folder, f"quick/{self.experiment}")]
+        repacked = ("dataset.verify_checksums=false",) if self.real_data and not verify_checksums else ()
+        folders = (
+            [folder / str(number) for number in range(len(self.sweeps))] if self.sweeps[1:] else [folder]
+        )
+        return [
+            self._compare(place, self.experiment, *overrides, *repacked)
+            for place, overrides in zip(folders, self.sweeps, strict=True)
+        ]
+
+    def _compare(self, folder: Path, experiment: str, *overrides: str) -> list[str]:
+        return [
+            "compare",
+            f"experiment={experiment}",
+            *overrides,
+            "device=cpu",
+            f"hydra.sweep.dir={folder}",
+        ]
 
 
 PARTS = (
-    Part("depth_mlp", "Speed-up against depth, MLP", "speedup_vs_depth", figures=("speedup_vs_depth",)),
+    Part(
+        "depth_mlp",
+        "Speed-up against depth, MLP",
+        "speedup_vs_depth",
+        sweeps=(
+            ("architecture.depth=4,8", "dataset.num_train=10240"),
+            ("architecture.depth=16,32", "dataset.num_train=3072"),
+        ),
+        figures=("speedup_vs_depth",),
+    ),
     Part(
         "depth_resnet",
         "Speed-up against depth, residual CNN",
         "speedup_vs_depth_resnet",
+        sweeps=(
+            ("architecture.depth=8,14", "dataset.num_train=3584"),
+            ("architecture.depth=20,32", "dataset.num_train=1536"),
+        ),
         figures=("speedup_vs_depth",),
     ),
     Part(
         "mnist",
         "Accuracy on MNIST",
         "accuracy_vs_time_mnist",
+        sweeps=(ONE_CORE_AND_LAYERWISE,),
         figures=("accuracy_vs_time",),
         real_data=True,
-        overrides=tuple(
-            f"~variants.{name}" for name in ("serial_all_cores", "data", "pipeline", "sequential")
-        ),
     ),
     Part(
         "cifar10",
         "Accuracy on CIFAR-10",
         "accuracy_vs_time",
+        sweeps=(ONE_CORE_AND_LAYERWISE,),
         figures=("accuracy_vs_time",),
         real_data=True,
-        overrides=tuple(
-            f"~variants.{name}" for name in ("serial_all_cores", "data", "pipeline", "sequential")
-        ),
     ),
-    Part("aggregations", "Aggregations", "aggregations"),
-    Part("blocks", "Finer and finer blocks", "blocks", figures=("accuracy_vs_epoch",)),
+    Part(
+        "aggregations",
+        "Aggregations",
+        "aggregations",
+        # a block with one owner has nothing to average: there `average` is `replace`
+        sweeps=(("~variants.frozen_average", "~variants.local_average", "epochs=6"),),
+        figures=("accuracy_vs_epoch",),
+    ),
+    Part(
+        "blocks",
+        "Finer and finer blocks",
+        "blocks",
+        sweeps=(("~variants.local_7", "~variants.delayed_7"),),
+        figures=("accuracy_vs_epoch",),
+    ),
 )
+"""In the order of the README. Estimated for two cores of a shared machine, from 8 s for a run's start and end and
+the seconds of a serial step (MLP of depth 8: 0.17; residual CNN of depth 32: 0.65) or epoch (CIFAR-10: 26;
+MNIST: 16), in minutes:
+
+    depth_mlp     72 runs  10 starting + 5 computing
+    depth_resnet  72       10          + 6
+    mnist          9        1          + 4
+    cifar10        9        1          + 11
+    aggregations  60        8          + 2
+    blocks        27        4          + 1
+
+The steps of a sweep are as many as make its shortest run last two seconds; so depths come in two sweeps.
+"""
