@@ -62,7 +62,7 @@ def test_what_cannot_be_run_is_left_out_saying_why(script: SimpleNamespace, tmp_
 def test_the_full_commands_are_sound(
     script: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All is composed and checked as before a run, on one seed and depth; made-up data stands for published sets."""
+    """All is composed and checked as before a run, on one seed and depth, with made-up for published data."""
     planned: list[str] = []
 
     def note(composed: DictConfig, root: Path, *_: object, label: str, started: float) -> Outcome:

@@ -106,7 +106,7 @@ PARTS = (
         figures=("accuracy_vs_epoch",),
     ),
 )
-"""In the order of the README. Estimated for two cores of a shared machine, from 8 s for a run's start and end and
+"""In the order of the README. Estimated for two shared cores, from 8 s for a run's start and end, and
 the seconds of a serial step (MLP of depth 8: 0.17; residual CNN of depth 32: 0.65) or epoch (CIFAR-10: 26;
 MNIST: 16), in minutes:
 
