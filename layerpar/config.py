@@ -50,6 +50,7 @@ class Settings:
         log_every_steps: Steps between two training lines of `metrics.jsonl`.
         trace_steps: Steps in the middle of the first epoch whose timeline is recorded on every worker; they
             take a little longer for it.
+        tensorboard: Write the scalars of `metrics.jsonl` for TensorBoard too.
     """
 
     seed: int
@@ -64,6 +65,7 @@ class Settings:
     warmup_steps: int
     log_every_steps: int
     trace_steps: int
+    tensorboard: bool
 
     def __post_init__(self) -> None:
         for key in ("workers", "epochs", "batch_size", "threads_per_worker", "log_every_steps"):

@@ -41,6 +41,11 @@ class RunDirectory:
         return self.root / "trace.json"
 
     @property
+    def tensorboard(self) -> Path:
+        """The folder of TensorBoard's event files."""
+        return self.root / "tensorboard"
+
+    @property
     def model(self) -> Path:
         """The trained network's plain `state_dict`, without heads."""
         return self.root / "model.pt"

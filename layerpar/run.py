@@ -17,6 +17,7 @@ from layerpar.config import RunConfig
 from layerpar.datasets.base import Facts
 from layerpar.errors import UserError, require
 from layerpar.launch import Interrupted, WorkerError, launch
+from layerpar.measure.board import check_installed
 from layerpar.measure.records import Results, read_status, summary, write_json, write_status
 from layerpar.paths import RunDirectory
 from layerpar.progress import show_progress
@@ -51,6 +52,8 @@ def check(config: RunConfig) -> Facts:
         f"batch_size={config.batch_size} is larger than the {facts.num_train} training samples of "
         f"{config.dataset.name}; try batch_size={facts.num_train}",
     )
+    if config.tensorboard:
+        check_installed()
     most = facts.num_train // config.batch_size
     require(
         config.trace_steps <= most,

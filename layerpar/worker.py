@@ -104,7 +104,7 @@ def _train(
     directory: RunDirectory,
 ) -> None:
     """The epochs of a phase, each with an evaluation. Collective. Advances `progress`."""
-    log = MetricsLog(directory) if engine.owner else None
+    log = MetricsLog(directory, tensorboard=config.tensorboard) if engine.owner else None
     progress.places.append((engine.place.block, engine.place.layers))
     progress.phase_seconds.append(0.0)
     if log is not None and config.phases:

@@ -11,6 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from layerpar.measure.board import Board
 from layerpar.paths import RunDirectory
 
 if TYPE_CHECKING:
@@ -42,19 +43,29 @@ def read_status(directory: RunDirectory) -> dict[str, Any]:
 
 
 class MetricsLog:
-    """Appends to `metrics.jsonl`, each line flushed, so that a killed run keeps what it measured."""
+    """Appends to `metrics.jsonl`, each line flushed, so that a killed run keeps what it measured.
 
-    def __init__(self, directory: RunDirectory) -> None:
+    Args:
+        directory: The run's.
+        tensorboard: Write the same scalars for TensorBoard.
+    """
+
+    def __init__(self, directory: RunDirectory, *, tensorboard: bool = False) -> None:
         self._file = directory.metrics.open("a")
+        self._board = Board(directory.tensorboard) if tensorboard else None
 
     def write(self, event: str, **values: Any) -> None:
         """One line; numbers that are not finite become null."""
         line = json.dumps(_strict({"event": event} | values), allow_nan=False)
         self._file.write(line + "\n")
         self._file.flush()
+        if self._board is not None:
+            self._board.write(event, values)
 
     def close(self) -> None:
         self._file.close()
+        if self._board is not None:
+            self._board.close()
 
 
 @dataclass(frozen=True)

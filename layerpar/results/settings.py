@@ -15,7 +15,13 @@ Settings = Mapping[str, Any]
 MODES = ("serial", "sequential", "data", "pipeline", "layerwise")
 """The order in which modes are listed; others follow."""
 
-WITHOUT_EFFECT = {"dataset.root", "dataset.verify_checksums", "warmup_steps", "log_every_steps"}
+WITHOUT_EFFECT = {
+    "dataset.root",
+    "dataset.verify_checksums",
+    "warmup_steps",
+    "log_every_steps",
+    "tensorboard",
+}
 """Keys that change neither what is computed nor what is timed."""
 
 FIRST = ("workers", "threads_per_worker", "aggregation.name")

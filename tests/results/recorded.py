@@ -62,6 +62,7 @@ def config(mode: str = "serial", **changes: Any) -> dict[str, Any]:
         "warmup_steps": 5,
         "log_every_steps": 10,
         "trace_steps": 0,
+        "tensorboard": False,
     }
     for key, value in changes.items():
         *groups, last = key.split("__")

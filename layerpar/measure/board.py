@@ -1,0 +1,50 @@
+"""The scalars of `metrics.jsonl` once more, for TensorBoard: an extra that nothing else depends on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from layerpar.errors import require
+
+FLUSH_SECONDS = 5
+
+
+def check_installed() -> None:
+    """Refuse `tensorboard=true` where the package is missing.
+
+    Raises:
+        UserError: it is.
+    """
+    require(
+        find_spec("tensorboard") is not None,
+        "tensorboard=true needs the package tensorboard (pip install tensorboard); try tensorboard=false",
+    )
+
+
+class Board:
+    """Writes event files into a folder, in the background.
+
+    Args:
+        folder: Where to; made if it is missing. A later phase or a resumed run adds a file of its own.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # only here: an optional package, slow to import
+
+        self._writer = SummaryWriter(str(folder), flush_secs=FLUSH_SECONDS)
+
+    def write(self, event: str, values: Mapping[str, Any]) -> None:
+        """The finite numbers of a line of `metrics.jsonl` as `EVENT/NAME` over steps, if it has a step."""
+        if "step" not in values:
+            return
+        for name, value in values.items():
+            if isinstance(value, int | float) and math.isfinite(value) and name != "step":
+                self._writer.add_scalar(f"{event}/{name}", value, values["step"])
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._writer.close()
