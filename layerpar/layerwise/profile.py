@@ -42,8 +42,9 @@ class Profile:
 def measure(workload: Workload, *, head: str | None) -> Profile:
     """Time every layer by itself, on copies, in under two seconds on a CPU. Not collective.
 
-    Few samples are used where a whole batch would take too long: the times are then scaled up, but for the
-    update, which does not depend on the batch.
+    Layers that print alike and take the same input cost alike: they are measured once, so that a network of
+    equal layers is cut by their number, not by noise. Few samples are used where a whole batch would take
+    too long: the times are then scaled up, but for the update, which does not depend on the batch.
 
     Args:
         workload: What to train.
@@ -74,15 +75,22 @@ def _time_layers(workload: Workload, head: str | None, *, samples: int) -> Profi
     layout = torch.channels_last if workload.config.architecture.channels_last else torch.contiguous_format
     with torch.random.fork_rng():
         inputs = torch.rand(samples, *facts.input_shape, device=workload.device).to(memory_format=layout)
-        for index, original in enumerate(workload.network.layers):
-            layer = deepcopy(original)
-            inputs, times = _time_module(workload, layer, inputs)
+        known: dict[tuple[str, tuple[int, ...]], tuple[Tensor, dict[str, float]]] = {}
+
+        def time_once(module: nn.Module, inputs: Tensor) -> tuple[Tensor, dict[str, float]]:
+            kind = (repr(module), tuple(inputs.shape))
+            if kind not in known:
+                known[kind] = _time_module(workload, deepcopy(module), inputs)
+            return known[kind]
+
+        for index, layer in enumerate(workload.network.layers):
+            inputs, times = time_once(layer, inputs)
             for name, seconds in times.items():
                 getattr(profile, name).append(seconds)
             extra = 0.0
             if head is not None and index < last:
                 auxiliary = heads.build(head, tuple(inputs.shape[1:]), facts.num_classes).to(workload.device)
-                extra = sum(_time_module(workload, auxiliary, inputs)[1].values())
+                extra = sum(time_once(auxiliary, inputs)[1].values())
             profile.head.append(extra)
     return profile
 

@@ -29,7 +29,7 @@ def total(profile: Profile, layer: int) -> float:
 
 def test_wide_layers_cost_more_than_narrow_ones() -> None:
     work = workload(
-        "architecture.width=512", "architecture.depth=3", "batch_size=64", "architecture.norm=none"
+        "architecture.width=1024", "architecture.depth=3", "batch_size=128", "architecture.norm=none"
     )
     profile = measure(work, head="linear")
     lengths = {len(times) for times in vars(profile).values()}
@@ -37,6 +37,15 @@ def test_wide_layers_cost_more_than_narrow_ones() -> None:
     assert total(profile, 1) > 3 * total(profile, 3)
     assert profile.head[3] == 0 < min(profile.head[:3])
     assert min(profile.update) > 0
+
+
+def test_equal_layers_cost_the_same_to_the_last_bit() -> None:
+    profile = measure(
+        workload("architecture.width=64", "architecture.depth=5", "batch_size=16"), head="linear"
+    )
+    for times in vars(profile).values():
+        assert len(set(times[1:5])) == 1, "hidden layers 1 to 4 are alike"
+    assert profile.forward[1] != profile.forward[5]
 
 
 def test_measuring_leaves_the_network_and_the_random_numbers_alone() -> None:
