@@ -1,7 +1,11 @@
-"""The commands that Hydra composes: `train` and `compare`. Imports no torch until a run begins."""
+"""The commands that run something: `train` and `compare`, which Hydra composes, and `resume`.
+
+Imports no torch until a run begins.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import time
@@ -99,6 +103,24 @@ def compare(arguments: list[str], *, started: float) -> int:
     return max(codes, default=0)
 
 
+def resume(arguments: list[str], *, started: float) -> int:
+    """`layerpar resume`: go on with a run that was stopped. Returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="layerpar resume", description="Go on with a stopped run from its last checkpoint."
+    )
+    parser.add_argument("directory", type=Path, metavar="RUN_DIR", help="the run's directory")
+    given = parser.parse_args(arguments)
+    from layerpar.results.show import show_run
+    from layerpar.resume import resume as go_on
+
+    console = Console()
+    outcome = go_on(given.directory, console, started=started)
+    if outcome.status == "done":
+        show_run(outcome.directory.root, console)
+    _raise_or_say(console, [outcome])
+    return EXIT_CODES[outcome.status]
+
+
 def _attempt(composed: DictConfig, root: Path, console: Console, *, label: str, started: float) -> Outcome:
     from layerpar.config import parse
     from layerpar.paths import RunDirectory
@@ -129,7 +151,7 @@ def _raise_or_say(console: Console, outcomes: list[Outcome]) -> None:
         if outcome.status == "refused":
             raise UserError(str(outcome.message))
         if outcome.message is not None:
-            _say(Console(stderr=True), outcome, label="layerpar train")
+            _say(Console(stderr=True), outcome, label="layerpar")
             console.print(f"run directory: {outcome.directory.root}", soft_wrap=True)
 
 

@@ -17,12 +17,16 @@ Compare ways of training one network: serial, data-parallel, pipeline, layerwise
 commands:
   train     one run, or with -m a sweep      layerpar train dataset=digits mode=layerwise workers=2
   compare   every mode on the same work      layerpar compare dataset=mnist
+  resume    go on with a stopped run         layerpar resume outputs/…
   report    table of finished runs           layerpar report outputs/… --format markdown
   plot      figures of finished runs         layerpar plot outputs/…
   doctor    is this machine ready?           layerpar doctor
 
 layerpar COMMAND --help says more. Tab completion for bash: eval "$(layerpar train -sc install=bash)"
 """
+RUNNING = ("train", "compare", "resume")
+"""The commands that start workers."""
+
 FORMATS = ("table", "markdown", "csv", "json", "html")
 
 
@@ -62,15 +66,15 @@ def _dispatch(arguments: list[str], started: float) -> int:
     if command == "--version":
         print(f"layerpar {__version__}")
         return 0
-    if command in ("train", "compare"):
+    if command in RUNNING:
         from layerpar import app
 
-        return (app.train if command == "train" else app.compare)(rest, started=started)
+        return getattr(app, command)(rest, started=started)
     if command in ("-sc", "--shell-completion", "--hydra-help"):
         return _complete(arguments)
     if command in COMMANDS:
         return COMMANDS[command](rest)
-    names = ", ".join(["train", "compare", *COMMANDS])
+    names = ", ".join([*RUNNING, *COMMANDS])
     raise UserError(f"{command} is not a command; try one of {names}")
 
 

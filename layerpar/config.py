@@ -51,6 +51,7 @@ class Settings:
         trace_steps: Steps in the middle of the first epoch whose timeline is recorded on every worker; they
             take a little longer for it.
         tensorboard: Write the scalars of `metrics.jsonl` for TensorBoard too.
+        checkpoint_every: Epochs between two checkpoints; 0 for none.
     """
 
     seed: int
@@ -66,12 +67,13 @@ class Settings:
     log_every_steps: int
     trace_steps: int
     tensorboard: bool
+    checkpoint_every: int
 
     def __post_init__(self) -> None:
         for key in ("workers", "epochs", "batch_size", "threads_per_worker", "log_every_steps"):
             require_at_least(key, getattr(self, key), 1)
         require_at_least("seed", self.seed, 0)
-        for key in ("warmup_steps", "trace_steps"):
+        for key in ("warmup_steps", "trace_steps", "checkpoint_every"):
             require_at_least(key, getattr(self, key), 0)
         require_choice("device", self.device, ("auto", "cpu", "cuda"))
         require_choice("precision", self.precision, ("fp32", "bf16"))

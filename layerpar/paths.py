@@ -50,6 +50,11 @@ class RunDirectory:
         """The trained network's plain `state_dict`, without heads."""
         return self.root / "model.pt"
 
+    @property
+    def checkpoints(self) -> Path:
+        """What a stopped run can go on from; see `layerpar.checkpoint`."""
+        return self.root / "checkpoint"
+
     def log(self, rank: int) -> Path:
         """The folder with the standard output and standard error of one worker."""
         return self.root / "logs" / str(rank)

@@ -40,7 +40,7 @@ class Tail:
 
 @contextmanager
 def show_progress(
-    console: Console, directory: RunDirectory, *, label: str, total_steps: int
+    console: Console, directory: RunDirectory, *, label: str, total_steps: int, offset: int = 0
 ) -> Iterator[None]:
     """Show a live bar while the enclosed block runs; plain lines, one per evaluation, off a terminal.
 
@@ -49,10 +49,11 @@ def show_progress(
         directory: The run's; its workers write `status.json` and `metrics.jsonl`.
         label: Names the run.
         total_steps: Steps of the whole run.
+        offset: Bytes of `metrics.jsonl` that were there before, and are not shown.
     """
     finished = threading.Event()
     show = _live if console.is_terminal else _plain
-    arguments = (console, directory, label, total_steps, finished)
+    arguments = (console, directory, offset, label, total_steps, finished)
     thread = threading.Thread(target=show, args=arguments, daemon=True)
     thread.start()
     try:
@@ -77,7 +78,12 @@ def describe(line: dict[str, Any]) -> str:
 
 
 def _live(
-    console: Console, directory: RunDirectory, label: str, total_steps: int, finished: threading.Event
+    console: Console,
+    directory: RunDirectory,
+    offset: int,
+    label: str,
+    total_steps: int,
+    finished: threading.Event,
 ) -> None:
     columns = (
         TextColumn("{task.description}"),
@@ -86,7 +92,7 @@ def _live(
         TimeRemainingColumn(),
         TextColumn("{task.fields[numbers]}"),
     )
-    tail = Tail(directory.metrics)
+    tail = Tail(directory.metrics, offset)
     latest: dict[str, Any] = {}
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(label, total=total_steps, numbers="")
@@ -102,9 +108,14 @@ def _live(
 
 
 def _plain(
-    console: Console, directory: RunDirectory, label: str, total_steps: int, finished: threading.Event
+    console: Console,
+    directory: RunDirectory,
+    offset: int,
+    label: str,
+    total_steps: int,
+    finished: threading.Event,
 ) -> None:
-    tail = Tail(directory.metrics)
+    tail = Tail(directory.metrics, offset)
     done = False
     while not done:
         done = finished.wait(POLL_SECONDS)

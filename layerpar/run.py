@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,9 +123,46 @@ def execute(
     except UserError as error:
         _end(directory, config, "refused", str(error))
         raise
+    return carry_out(config, facts, directory, console, label=label, started=started)
+
+
+@contextmanager
+def alone(directory: RunDirectory) -> Iterator[None]:
+    """Within, no other process runs this directory; the system takes the lock back however we end.
+
+    Raises:
+        UserError: another does.
+    """
+    with directory.run_yaml.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{directory.root} is still running; try again once it has ended") from None
+        yield
+
+
+def carry_out(
+    config: RunConfig,
+    facts: Facts,
+    directory: RunDirectory,
+    console: Console,
+    *,
+    label: str,
+    started: float,
+    offset: int = 0,
+) -> Outcome:
+    """Launch the workers on a prepared directory; `offset` bytes of its metrics were there before.
+
+    Raises:
+        UserError: another process runs this directory.
+        Interrupted: the user or the system stopped it; the status says so and no worker is left.
+    """
     steps = config.epochs * (facts.num_train // config.batch_size)
     try:
-        with show_progress(console, directory, label=label, total_steps=steps):
+        with (
+            alone(directory),
+            show_progress(console, directory, label=label, total_steps=steps, offset=offset),
+        ):
             launch(config.launcher, directory, workers=config.num_workers, started=started)
     except Interrupted as error:
         _end(directory, config, "interrupted", str(error))

@@ -20,19 +20,18 @@ import torch.distributed as dist
 from omegaconf import DictConfig, OmegaConf
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from layerpar.config import Phase, RunConfig, parse
-from layerpar.datasets.base import Loader
+from layerpar import checkpoint
+from layerpar.config import RunConfig, parse
+from layerpar.course import Course, follow
 from layerpar.errors import DivergedError, UserError
 from layerpar.launch import STARTED_VARIABLE
 from layerpar.measure import environment
-from layerpar.measure.records import MetricsLog, summary, way, write_json, write_status
+from layerpar.measure.records import summary, write_json, write_status
 from layerpar.measure.stopwatch import Stopwatch
-from layerpar.modes.base import Engine
-from layerpar.outcome import gather_records, results, save_model, write_trace
+from layerpar.outcome import gather_records, results, save_model
 from layerpar.paths import RunDirectory
-from layerpar.phases import assemble, bequeath
 from layerpar.ranks import join, worker_device
-from layerpar.train import Progress, evaluate, train_epoch, warm_up
+from layerpar.train import Progress
 
 PR_SET_PDEATHSIG = 1
 
@@ -60,7 +59,7 @@ def main() -> None:
 
 
 def run(config: RunConfig, directory: RunDirectory, *, started: float) -> None:
-    """Train as `config` says and leave the records in `directory`. Collective.
+    """Train as `config` says, or go on from its checkpoint, and leave the records in `directory`. Collective.
 
     Args:
         config: The run.
@@ -72,74 +71,16 @@ def run(config: RunConfig, directory: RunDirectory, *, started: float) -> None:
     if ranks.rank == 0:
         write_status(directory, "running", phase="measuring")
         write_json(directory.environment, environment.describe(device))
-    stopwatch, progress = Stopwatch(device), Progress()
-    legacy = None
-    for index, phase in enumerate(config.parts):
-        workload, engine, loader = assemble(config, ranks, stopwatch, phase=index, legacy=legacy)
-        if engine.owner:
-            write_status(directory, "running", phase=_doing(config, phase, "warmup"))
-        warm_up(engine, loader, steps=config.warmup_steps)
-        environment.reset_peak_memory(device)
-        if index == 0:
-            progress.start_seconds = time.time() - started
-        _train(config, phase, engine, loader, stopwatch, progress, directory)
-        progress.peak_memory_bytes = max(progress.peak_memory_bytes, environment.peak_memory_bytes(device))
-        if index + 1 < len(config.parts):
-            legacy = bequeath(config, index, engine)
-    records = gather_records(progress, stopwatch, engine.place)
+    course = Course(config, directory, Stopwatch(device), Progress())
+    workload, engine = follow(course, ranks, started=started)
+    records = gather_records(course.progress, course.stopwatch, engine.place)
     state = engine.full_state()
     if state is not None:
         save_model(directory, state)
-        write_json(directory.summary, summary(config, "done", results(config, workload, progress, records)))
+        measured = results(config, workload, course.progress, records)
+        write_json(directory.summary, summary(config, "done", measured))
         write_status(directory, "done")
-
-
-def _train(
-    config: RunConfig,
-    phase: Phase,
-    engine: Engine,
-    loader: Loader,
-    stopwatch: Stopwatch,
-    progress: Progress,
-    directory: RunDirectory,
-) -> None:
-    """The epochs of a phase, each with an evaluation. Collective. Advances `progress`."""
-    log = MetricsLog(directory, tensorboard=config.tensorboard) if engine.owner else None
-    progress.places.append((engine.place.block, engine.place.layers))
-    progress.phase_seconds.append(0.0)
-    if log is not None and config.phases:
-        at = {"epoch": progress.epoch, "train_seconds": progress.train_seconds}
-        log.write("phase", name=phase.name, **way(phase.config), **at)
-    if log is not None and engine.notes:
-        log.write("engine", **engine.notes)
-    for _ in range(phase.config.epochs):
-        if engine.owner:
-            write_status(directory, "running", phase=_doing(config, phase, "training"))
-        means = train_epoch(engine, loader, config, progress, stopwatch=stopwatch, log=log)
-        if config.trace_steps and progress.epoch == 1:
-            write_trace(directory, engine.place, stopwatch)
-        if engine.owner:
-            write_status(directory, "running", phase=_doing(config, phase, "evaluating"))
-        accuracy, test_loss = evaluate(engine, loader)
-        progress.evaluations.append((progress.train_seconds, accuracy, test_loss))
-        if log is not None:
-            log.write(
-                "evaluate",
-                epoch=progress.epoch,
-                step=progress.step,
-                train_seconds=progress.train_seconds,
-                samples_per_second=progress.step * config.batch_size / progress.train_seconds,
-                test_accuracy=accuracy,
-                test_loss=test_loss,
-                **({"phase": phase.name} if config.phases else {}),
-                **means,
-            )
-    if log is not None:
-        log.close()
-
-
-def _doing(config: RunConfig, phase: Phase, what: str) -> str:
-    return f"{phase.name}: {what}" if config.phases else what
+        checkpoint.remove(directory)
 
 
 def _die_with_parent() -> None:

@@ -14,7 +14,7 @@ from layerpar import __version__, cli
 def test_help_names_every_command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(arguments, started=0.0) == 0
     shown = capsys.readouterr().out
-    for command in ("train", "compare", *cli.COMMANDS):
+    for command in (*cli.RUNNING, *cli.COMMANDS):
         assert f"\n  {command}" in shown
 
 
@@ -33,7 +33,7 @@ def test_command_help_shows_choices_and_keys(command: str, capsys: pytest.Captur
     assert "batch_size: 128" in shown
 
 
-@pytest.mark.parametrize("command", list(cli.COMMANDS))
+@pytest.mark.parametrize("command", ["resume", *cli.COMMANDS])
 def test_other_commands_answer_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.run([command, "--help"], started=0.0)

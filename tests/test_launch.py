@@ -7,13 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from processes import SMALL, ended, ended_at_once, is_training, start, status_of, wait_until, workers_of
 
 from layerpar.paths import RunDirectory
 
@@ -57,69 +56,7 @@ RANK_KEYS = [
     "peak_memory_bytes",
     "predicted_step_seconds",
 ]
-SMALL = (
-    "architecture.width=32",
-    "architecture.depth=3",
-    "dataset.train_limit=256",
-    "batch_size=64",
-    "device=cpu",
-)
 ENDLESS = (*SMALL, "epochs=100000")
-PATIENCE_SECONDS = 120
-
-
-def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "layerpar.cli", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=os.environ | environment,
-    )
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
-def is_training(directory: RunDirectory) -> bool:
-    return directory.metrics.exists() and '"train"' in directory.metrics.read_text()
-
-
-def workers_of(root: Path) -> list[int]:
-    """Process numbers of the workers that live on this directory or below it."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().decode().split("\0")
-        except OSError:
-            continue
-        if "layerpar.worker" in words and any(word.startswith(str(root)) for word in words):
-            found.append(int(path.parent.name))
-    return found
-
-
-def ended(process: subprocess.Popen[str], root: Path) -> tuple[int, str, str]:
-    """Exit code and output, once the command has ended; it may leave no worker behind."""
-    output, error = process.communicate(timeout=PATIENCE_SECONDS)
-    assert not workers_of(root)
-    return process.returncode, output, error
-
-
-def ended_at_once(process: subprocess.Popen[str], root: Path) -> tuple[int, str, str]:
-    """The same for a command that was told to stop, or lost a worker, just now: it has five seconds."""
-    before = time.monotonic()
-    result = ended(process, root)
-    assert time.monotonic() - before < 5
-    return result
-
-
-def status_of(directory: RunDirectory) -> dict[str, Any]:
-    return json.loads(directory.status.read_text())
 
 
 @pytest.fixture

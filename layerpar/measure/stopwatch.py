@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from time import perf_counter
+from typing import Any
 
 import torch
 
 from layerpar.measure.trace import STEP, Span, Trace
 
 NOTHING = nullcontext()
+
+COUNTED = ("seconds", "wait_seconds", "exchange_seconds", "sent_bytes")
+"""What a checkpoint holds of a stopwatch."""
 
 
 class Stopwatch:
@@ -115,6 +119,15 @@ class Stopwatch:
         """Add seconds that the run's clock went on after this rank's segment: it waited for the slowest."""
         self.seconds += seconds
         self.wait_seconds += seconds
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was counted so far; between segments only."""
+        return {name: getattr(self, name) for name in COUNTED}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on counting from `state_dict`."""
+        for name in COUNTED:
+            setattr(self, name, state[name])
 
     def count_sent(self, num_bytes: int) -> None:
         """Add bytes handed over for sending, if a segment is open."""

@@ -21,6 +21,7 @@ WITHOUT_EFFECT = {
     "warmup_steps",
     "log_every_steps",
     "tensorboard",
+    "checkpoint_every",
 }
 """Keys that change neither what is computed nor what is timed."""
 
