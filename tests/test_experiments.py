@@ -18,7 +18,7 @@ FIGURES = {
     "speedup_vs_depth_resnet": {"speedup_vs_depth", "speedup_vs_parameters"},
     "speedup_vs_width": {"speedup_vs_parameters"},
     "modes": {"comparison", "accuracy_vs_time", "accuracy_vs_epoch", "where_the_time_goes"},
-    "blocks": {"accuracy_vs_time", "accuracy_vs_epoch", "block_loss"},
+    "blocks": {"accuracy_vs_blocks", "accuracy_vs_epoch", "block_loss"},
     "aggregations": {"accuracy_vs_time", "accuracy_vs_epoch"},
     "accuracy_vs_time": {"accuracy_vs_time", "accuracy_vs_epoch", "time_to_target"},
     "accuracy_vs_time_mnist": {"accuracy_vs_time", "accuracy_vs_epoch", "time_to_target"},

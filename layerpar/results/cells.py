@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 MEBIBYTE = 2**20
@@ -21,7 +21,7 @@ class Column:
         title: Its head; a line break where a narrow head has one.
         cell: The text for a line.
         is_text: Aligned left; numbers are aligned right.
-        optional: Left out of a table in which all its cells are the same.
+        optional: Left out of a table in which all lines that have it say the same.
     """
 
     title: str
@@ -81,6 +81,7 @@ def _text(value: Any) -> str:
 
 
 MODE = Column("mode", _mode, is_text=True)
+AGGREGATION = Column("aggregation", lambda line: _text(line["aggregation"]), is_text=True)
 WORKERS = Column("workers", lambda line: str(line["workers"]))
 ACCURACY = Column("accuracy\n%", _accuracy)
 SECONDS = Column("train\nseconds", lambda line: spread(line, "train_seconds"))
@@ -93,7 +94,7 @@ STATUSES = Column("runs", lambda line: line["statuses"], is_text=True)
 
 REPORT = [
     MODE,
-    Column("aggregation", lambda line: _text(line["aggregation"]), is_text=True),
+    AGGREGATION,
     SETTINGS,
     WORKERS,
     Column("threads", lambda line: str(line["threads_per_worker"]), optional=True),
@@ -108,6 +109,7 @@ REPORT = [
 ]
 COMPARISON = [
     MODE,
+    replace(AGGREGATION, optional=True),
     SETTINGS,
     WORKERS,
     ACCURACY,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from layerpar.results.cells import COMPARISON, REPORT, Column, compact
+from layerpar.results.cells import COMPARISON, NOTHING, REPORT, Column, compact
 from layerpar.results.lines import groups, summarise
 from layerpar.results.speedup import RULE, with_speed_up
 
@@ -63,7 +63,9 @@ def _tables(lines: pd.DataFrame, columns: list[Column], baseline: str) -> list[T
 def _table(lines: pd.DataFrame, columns: list[Column], baseline: str) -> Table:
     records = lines.to_dict("records")
     cells = {column.title: [column.cell(line) for line in records] for column in columns}
-    shown = [column for column in columns if not column.optional or len(set(cells[column.title])) > 1]
+    shown = [
+        column for column in columns if not column.optional or len({*cells[column.title]} - {NOTHING}) > 1
+    ]
     rows = [list(row) for row in zip(*(cells[column.title] for column in shown), strict=True)]
     return Table(group_title(lines), shown, rows, _notes(records))
 

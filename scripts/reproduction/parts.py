@@ -96,14 +96,13 @@ PARTS = (
         "aggregations",
         # a block with one owner has nothing to average: there `average` is `replace`
         sweeps=(("~variants.frozen_average", "~variants.local_average", "epochs=6"),),
-        figures=("accuracy_vs_epoch",),
     ),
     Part(
         "blocks",
         "Finer and finer blocks",
         "blocks",
         sweeps=(("~variants.local_7", "~variants.delayed_7"),),
-        figures=("accuracy_vs_epoch",),
+        figures=("accuracy_vs_blocks",),
     ),
 )
 """In the order of the README. Estimated for two shared cores, from 8 s for a run's start and end, and

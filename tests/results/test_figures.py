@@ -7,12 +7,12 @@ import xml.etree.ElementTree
 import pandas as pd
 import pytest
 from matplotlib import rc_context
-from recorded import write_comparison, write_ended, write_run
+from recorded import config, summary, write_comparison, write_ended, write_run
 
 from layerpar.errors import UserError
 from layerpar.paths import RunDirectory
 from layerpar.results.load import load
-from layerpar.results.plots import accuracy, comparison, draw, speed_up, style, timeline, workers
+from layerpar.results.plots import accuracy, blocks, comparison, draw, speed_up, style, timeline, workers
 from layerpar.results.plots.draw import FIGURES
 from layerpar.results.plots.panels import LeftOutError
 
@@ -66,6 +66,29 @@ def test_speed_up_against_depth_is_the_mean_over_seeds(tmp_path):
     assert title == "Speed-up against depth"
     hardware = "Intel Xeon Platinum 8481C, 2 cores · 1 thread per worker"
     assert caption.replace("\n", " ") == f"{hardware} · mean ± deviation over 2 seeds"
+
+
+def test_speed_up_against_depth_is_one_line_whatever_the_steps(tmp_path):
+    write_depths(tmp_path / "few", depths=(4, 8), dataset__num_train=3000)
+    write_depths(tmp_path / "many", depths=(16,), dataset__num_train=1000)
+    (ax,) = speed_up.against_depth(load([tmp_path])).axes
+    assert [x for x, _ in line(ax, "layerwise local")] == [4, 8, 16]
+
+
+def test_accuracy_against_blocks_starts_at_serial(tmp_path):
+    write_run(tmp_path / "serial")
+    for count in (2, 4):
+        for seed, reached in ((0, 0.9), (1, 0.8)):
+            ranks = summary(config("layerwise"))["ranks"]
+            ranks[1]["block"] = f"1-{count - 1}"
+            measured = {"ranks": ranks, "test_accuracy": reached - count / 100}
+            root = tmp_path / f"{count}-{seed}"
+            write_run(root, "layerwise", measured=measured, seed=seed, mode__blocks=count)
+    figure = blocks.against_blocks(load([tmp_path]))
+    (ax,) = figure.axes
+    assert line(ax, "layerwise local") == near([(2, 83), (4, 81)])
+    assert [x for x, _ in line(ax, "serial")] == [1]
+    assert list(ax.get_xticks()) == [1, 2, 4]
 
 
 def test_a_panel_for_each_width_and_none_for_a_single_depth(tmp_path):

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from layerpar.errors import UserError
 from layerpar.results.load import Results, load
-from layerpar.results.plots import accuracy, comparison, speed_up, style, timeline, workers
+from layerpar.results.plots import accuracy, blocks, comparison, speed_up, style, timeline, workers
 from layerpar.results.plots.panels import LeftOutError
 
 FIGURES: dict[str, Callable[[Results], Figure]] = {
@@ -22,6 +22,7 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
     "speedup_vs_workers": speed_up.against_workers,
     "accuracy_vs_time": accuracy.against_time,
     "accuracy_vs_epoch": accuracy.against_epoch,
+    "accuracy_vs_blocks": blocks.against_blocks,
     "time_to_target": accuracy.time_to_target,
     "where_the_time_goes": workers.where_the_time_goes,
     "timeline": timeline.timeline,

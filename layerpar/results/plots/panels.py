@@ -12,6 +12,9 @@ from layerpar.results.settings import distinguished, mode_order
 SIZES = ("architecture.depth", "architecture.width", "mode.partition")
 """What follows from the panel: the size of the network, and where it is then cut."""
 
+AMOUNT = ("epochs", "dataset.num_train", "dataset.train_limit")
+"""How much work there was; a ratio of seconds does not show it."""
+
 
 class LeftOutError(Exception):
     """A figure that the runs have not the data for: what it would take."""

@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from layerpar.results.cells import compact
 from layerpar.results.load import Results
 from layerpar.results.plots import palette, style
-from layerpar.results.plots.panels import SIZES, finished, mean_over_seeds, need, panels, with_series
+from layerpar.results.plots.panels import AMOUNT, SIZES, finished, mean_over_seeds, need, panels, with_series
 from layerpar.results.speedup import with_speed_up
 
 UNIT = Line2D([], [], color=palette.BLACK, linewidth=1, label="serial (the unit)")
@@ -27,7 +27,7 @@ HOLLOW = Line2D(
 def against_depth(results: Results) -> Figure:
     """Speed-up over depth; a panel for each data set, architecture and width."""
     panel = ("dataset", "architecture", "width")
-    figure, axes, _ = _speed_up(results, "depth", panel, SIZES, title="Speed-up against depth")
+    figure, axes, _ = _speed_up(results, "depth", panel, (*SIZES, *AMOUNT), title="Speed-up against depth")
     for ax in axes:
         ax.set_xlabel("depth")
     return figure
@@ -41,7 +41,12 @@ def against_parameters(results: Results) -> Figure:
     panel = ("dataset", "architecture")
     sizes = results.runs.groupby(list(panel))[["depth", "width"]].nunique()
     both_vary = bool((sizes > 1).all(axis=1).any())
-    hidden = ("architecture.depth", "mode.partition", *(() if both_vary else ("architecture.width",)))
+    hidden = (
+        *AMOUNT,
+        "architecture.depth",
+        "mode.partition",
+        *(() if both_vary else ("architecture.width",)),
+    )
     figure, axes, _ = _speed_up(
         results, "num_parameters", panel, hidden, title="Speed-up against number of parameters"
     )
