@@ -20,6 +20,7 @@ from torch import Tensor
 
 from layerpar.config import RunConfig, parse
 from layerpar.datasets.base import Loader
+from layerpar.job import run
 from layerpar.launch import Launcher
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.measure.trace import middle
@@ -27,7 +28,6 @@ from layerpar.modes.base import Engine
 from layerpar.paths import RunDirectory, config_directory
 from layerpar.phases import assemble
 from layerpar.ranks import Ranks
-from layerpar.worker import run
 
 TINY = (
     "dataset=digits",
@@ -48,7 +48,7 @@ _context.set_forkserver_preload(
     [
         "torch._dynamo",
         "torch.distributed.pipelining",
-        "layerpar.worker",
+        "layerpar.job",
         "hydra",
         "sklearn.datasets",
         "sklearn.model_selection",
