@@ -107,6 +107,11 @@ class RunConfig(Settings):
         """Worker processes of the run: as many as the phase with the most of them really uses."""
         return max(phase.config.mode.num_workers(self.workers) for phase in self.parts)
 
+    @property
+    def replica_batch_size(self) -> int:
+        """Samples of a step that each copy of the network trains on."""
+        return self.batch_size // self.mode.num_replicas(self.workers)
+
 
 @dataclass(frozen=True)
 class Phase:

@@ -14,10 +14,10 @@ from layerpar.errors import UserError
 
 @dataclass(frozen=True)
 class Ranks:
-    """One worker's place in a chain of `world_size` workers.
+    """One worker among all of a run.
 
     Attributes:
-        rank: From 0; the worker of rank 0 holds the network's input.
+        rank: From 0.
         world_size: Number of workers.
         staged: Messages must be copied through the CPU's memory (workers share a GPU, so gloo carries them).
     """
@@ -25,16 +25,6 @@ class Ranks:
     rank: int
     world_size: int
     staged: bool = False
-
-    @property
-    def previous(self) -> int | None:
-        """The rank that holds the layers before this one's, None on the first."""
-        return self.rank - 1 if self.rank > 0 else None
-
-    @property
-    def next(self) -> int | None:
-        """The rank that holds the layers after this one's, None on the last."""
-        return self.rank + 1 if self.rank + 1 < self.world_size else None
 
 
 def worker_device(requested: str, local_rank: int) -> torch.device:

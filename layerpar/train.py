@@ -78,7 +78,7 @@ def train_epoch(
     """One timed segment: the run's next epoch of steps. Collective. Advances `progress`.
 
     Returns:
-        Means over the epoch: `train_loss` over all ranks that hold it, and every scalar the engines gave.
+        Means over the epoch: `train_loss`, and every scalar the engines gave, over all ranks that hold it.
 
     Raises:
         DivergedError: on the rank that holds the loss, as soon as a log interval shows one not finite.
@@ -155,7 +155,11 @@ def _reduce(results: list[StepResult], seconds: float) -> tuple[dict[str, float]
     every: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(every, own)
     held = [rank["loss"] for rank in every if rank["loss"] is not None]
-    merged = {name: value for rank in every for name, value in rank["scalars"].items()}
+    told: dict[str, list[float]] = {}
+    for rank in every:
+        for name, value in rank["scalars"].items():
+            told.setdefault(name, []).append(value)
+    merged = {name: sum(values) / len(values) for name, values in told.items()}
     return {"train_loss": sum(held) / len(held)} | merged, max(rank["seconds"] for rank in every)
 
 

@@ -26,6 +26,8 @@ class Replace(Aggregation):
     replicas: theirs are kept equal by averaging gradients in every step, or use `average`.
     """
 
+    averages_gradients = True
+
     def rule(self) -> Rule:
         return ReplaceRule()
 

@@ -119,6 +119,9 @@ class Aggregation:
         every: H, optimizer steps between two aggregations.
     """
 
+    averages_gradients: ClassVar[bool] = False
+    """Whether replicas average the gradients of every step, not the weights of every round."""
+
     name: str
     every: int
 

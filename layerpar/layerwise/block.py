@@ -18,6 +18,7 @@ from layerpar.layerwise.links import Sink, Source
 from layerpar.layerwise.partition import BlockCost
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.optimizers import Moments, OptimizerConfig
+from layerpar.peers import Peers
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Parts:
         first_step: How many of them are done when the block starts.
         autocast: The precision in which forwards run.
         stopwatch: Where the timeline is recorded.
+        gradient_peers: With whom to average gradients before each update; None for nobody.
         above: The network's layers after this block, as at the start of the round, where a worker holds them.
     """
 
@@ -68,6 +70,7 @@ class Parts:
     total_steps: int
     autocast: Callable[[], AbstractContextManager[Any]]
     stopwatch: Stopwatch
+    gradient_peers: Peers | None = None
     above: Sequence[nn.Module] = ()
     first_step: int = 0
 
@@ -96,6 +99,7 @@ class Block(ABC):
         self._updater = parts.optimizer.updater(
             self._parameters, parts.total_steps, first_step=parts.first_step
         )
+        self._gradient_peers = parts.gradient_peers
         self._autocast = parts.autocast
         self._span = partial(parts.stopwatch.span, block=parts.index)
 
@@ -137,6 +141,10 @@ class Block(ABC):
         """Go on from `moments`; the block's own modules begin without."""
         self._updater.set_moments(named, moments)
 
+    def statistics(self) -> list[Tensor]:
+        """The live running statistics of its norms, which move with the samples it sees."""
+        return [buffer for buffer in self._modules.buffers() if buffer.is_floating_point()]
+
     def state_dict(self) -> dict[str, Any]:
         """Weights, head and optimizer: a copy that later steps leave alone."""
         return {"modules": deepcopy(self._modules.state_dict()), "updater": self._updater.state_dict()}
@@ -145,6 +153,13 @@ class Block(ABC):
         """Go on from `state_dict`."""
         self._modules.load_state_dict(state["modules"])
         self._updater.load_state_dict(state["updater"])
+
+    def _update(self) -> None:
+        """Take an optimizer step by the gradients there are, or by their means over the replicas."""
+        if self._gradient_peers is not None:
+            gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+            self._gradient_peers.average(gradients)
+        self._updater.step()
 
 
 @dataclass(kw_only=True)

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from layerpar.architectures.base import activations
-from layerpar.layerwise.block import Block, Links, Parts
+from layerpar.layerwise.block import Links, Parts
 from layerpar.layerwise.chain import Chain
+from layerpar.layerwise.engine import Stretch
+from layerpar.layerwise.grid import Grid
 from layerpar.layerwise.links import ACTIVATIONS, GRADIENTS, PROBES, Queue, Receiver, Sender, Wire
 from layerpar.layerwise.stream import StreamEngine
 from layerpar.layerwise.weights import WeightsEngine
@@ -27,7 +29,7 @@ class Plan:
 
     Attributes:
         cuts: The network's blocks.
-        placement: The blocks of each worker.
+        placement: The blocks of each worker of a chain.
     """
 
     cuts: Cuts
@@ -38,9 +40,9 @@ class Plan:
         """The layers of each block."""
         return self.cuts.parts
 
-    def layers(self, worker: int) -> range:
-        """The network's layers that a worker trains."""
-        mine = self.placement[worker]
+    def layers(self, position: int) -> range:
+        """The network's layers that the worker at a position of its chain trains."""
+        mine = self.placement[position]
         return range(self.blocks[mine.start].start, self.blocks[mine.stop - 1].stop)
 
     def notes(self) -> dict[str, Any]:
@@ -48,17 +50,18 @@ class Plan:
         return self.cuts.notes([list(mine) for mine in self.placement])
 
 
-def build_stream(workload: Workload, plan: Plan, *, queue_depth: int) -> StreamEngine:
+def build_stream(workload: Workload, grid: Grid, plan: Plan, *, queue_depth: int) -> StreamEngine:
     """This worker's engine for `exchange=activations`.
 
     Args:
         workload: What to train.
+        grid: Where this worker stands.
         plan: Who trains what.
         queue_depth: Messages that a sender may be ahead of its receiver.
     """
-    borders = Borders(workload, plan.layers(workload.ranks.rank), depth=queue_depth)
-    mine = plan.placement[workload.ranks.rank]
-    entry = None if workload.ranks.previous is not None else Queue()
+    borders = Borders(workload, grid, plan.layers(grid.position), depth=queue_depth)
+    mine = plan.placement[grid.position]
+    entry = None if grid.previous is not None else Queue()
     receiver, sender = borders.downstream(ACTIVATIONS)
     gradient_receiver, gradient_sender = None, None
     if workload.config.objective.sends_gradients:
@@ -71,53 +74,38 @@ def build_stream(workload: Workload, plan: Plan, *, queue_depth: int) -> StreamE
         [*up, gradient_receiver],
         [gradient_sender, *up],
     ]
-    blocks = [
-        workload.config.objective.block(block_parts(workload, plan, index, borders.outputs, Links(*links)))
+    parts = [
+        block_parts(workload, plan, index, borders.outputs, Links(*links))
         for index, links in zip(mine, zip(*ends, strict=True), strict=True)
     ]
+    stretch = _stretch(workload, grid, plan, parts, borders, receiver=receiver, sender=sender)
     return StreamEngine(
-        workload,
-        blocks,
-        borders.layers,
-        entry=entry,
-        receiver=receiver,
-        sender=sender,
-        gradient_receiver=gradient_receiver,
-        gradient_sender=gradient_sender,
-        chain=_chain(workload, blocks, borders),
-        notes=plan.notes(),
+        stretch, entry=entry, gradient_receiver=gradient_receiver, gradient_sender=gradient_sender
     )
 
 
-def build_weights(workload: Workload, plan: Plan) -> WeightsEngine:
+def build_weights(workload: Workload, grid: Grid, plan: Plan) -> WeightsEngine:
     """This worker's engine for `exchange=weights`.
 
     Args:
         workload: What to train.
+        grid: Where this worker stands.
         plan: Who trains what.
     """
-    borders = Borders(workload, plan.layers(workload.ranks.rank), depth=1)
+    borders = Borders(workload, grid, plan.layers(grid.position), depth=1)
     receiver, sender = borders.downstream(ACTIVATIONS)
     frozen = [deepcopy(layer).requires_grad_(False) for layer in workload.network.layers]
     entries: dict[int, Queue] = {}
-    blocks = []
-    for index in plan.placement[workload.ranks.rank]:
+    parts = []
+    for index in plan.placement[grid.position]:
         layers = plan.blocks[index]
         entries[layers.start] = Queue()
-        parts = block_parts(workload, plan, index, borders.outputs, Links(entries[layers.start], None))
-        blocks.append(workload.config.objective.block(replace(parts, above=frozen[layers.stop :])))
-    return WeightsEngine(
-        workload,
-        blocks,
-        borders.layers,
-        entries=entries,
-        frozen=frozen,
-        placement=[plan.layers(worker) for worker in range(len(plan.placement))],
-        receiver=receiver,
-        sender=sender,
-        chain=_chain(workload, blocks, borders),
-        notes=plan.notes(),
-    )
+        links = Links(entries[layers.start], None)
+        whole = block_parts(workload, plan, index, borders.outputs, links)
+        parts.append(replace(whole, above=frozen[layers.stop :]))
+    stretch = _stretch(workload, grid, plan, parts, borders, receiver=receiver, sender=sender)
+    placement = [plan.layers(position) for position in range(grid.chain_length)]
+    return WeightsEngine(stretch, entries=entries, frozen=frozen, placement=placement)
 
 
 class Borders:
@@ -125,6 +113,7 @@ class Borders:
 
     Args:
         workload: What to train.
+        grid: Where this worker stands.
         layers: The network's layers that this worker trains.
         depth: Messages that a sender may be ahead of its receiver.
 
@@ -133,22 +122,21 @@ class Borders:
         outputs: What each of the network's layers puts out for two blank images.
     """
 
-    def __init__(self, workload: Workload, layers: range, *, depth: int) -> None:
+    def __init__(self, workload: Workload, grid: Grid, layers: range, *, depth: int) -> None:
         self.layers = layers
         with workload.autocast():
             self.outputs = activations(workload.network, workload.facts.input_shape)
         self._workload = workload
+        self._grid = grid
         self._depth = depth
 
     def downstream(self, tag: int) -> tuple[Receiver | None, Sender | None]:
         """From the worker before, and to the worker after; None where there is none."""
-        ranks = self._workload.ranks
-        return self._receiver(ranks.previous, tag), self._sender(ranks.next, tag)
+        return self._receiver(self._grid.previous, tag), self._sender(self._grid.next, tag)
 
     def upstream(self) -> tuple[Receiver | None, Sender | None]:
         """Gradients from the worker after, and to the worker before; None where there is none."""
-        ranks = self._workload.ranks
-        return self._receiver(ranks.next, GRADIENTS), self._sender(ranks.previous, GRADIENTS)
+        return self._receiver(self._grid.next, GRADIENTS), self._sender(self._grid.previous, GRADIENTS)
 
     def _receiver(self, peer: int | None, tag: int) -> Receiver | None:
         if peer is None:
@@ -162,7 +150,7 @@ class Borders:
         return Sender(peer, self._wire(peer, tag), depth=self._depth, stopwatch=self._workload.stopwatch)
 
     def _wire(self, peer: int, tag: int) -> Wire:
-        border = self.layers.start if peer == self._workload.ranks.previous else self.layers.stop
+        border = self.layers.start if peer == self._grid.previous else self.layers.stop
         output = self.outputs[border - 1]
         return Wire(
             shape=tuple(output.shape[1:]),
@@ -173,9 +161,22 @@ class Borders:
         )
 
 
-def _chain(workload: Workload, blocks: list[Block], borders: Borders) -> Chain:
-    receiver, sender = borders.downstream(PROBES)
-    return Chain(workload, blocks, receiver=receiver, sender=sender)
+def _stretch(
+    workload: Workload,
+    grid: Grid,
+    plan: Plan,
+    parts: list[Parts],
+    borders: Borders,
+    *,
+    receiver: Receiver | None,
+    sender: Sender | None,
+) -> Stretch:
+    joint = grid.peers.count > 1 and workload.config.aggregation.averages_gradients
+    peers = grid.peers if joint else None
+    blocks = [workload.config.objective.block(replace(part, gradient_peers=peers)) for part in parts]
+    probe_receiver, probe_sender = borders.downstream(PROBES)
+    chain = Chain(workload, grid, blocks, receiver=probe_receiver, sender=probe_sender)
+    return Stretch(workload, grid, blocks, borders.layers, receiver, sender, chain, plan.notes())
 
 
 def block_parts(workload: Workload, plan: Plan, index: int, outputs: list[Tensor], links: Links) -> Parts:

@@ -1,4 +1,4 @@
-"""What an aggregation rule can ask of the chain of workers: sums over all blocks, and the network's loss."""
+"""What an aggregation rule can ask of the workers: sums over all blocks, means over replicas, the loss."""
 
 from __future__ import annotations
 
@@ -11,40 +11,52 @@ from torch import Tensor, nn
 from layerpar.aggregation import Blocks
 from layerpar.datasets.base import Batch
 from layerpar.layerwise.block import Block
+from layerpar.layerwise.grid import Grid
 from layerpar.layerwise.links import Receiver, Sender
 from layerpar.modes.base import Workload
 
 
 class Chain:
-    """The owners of one network's blocks, worker after worker. Every method is collective.
+    """The owners of one replica's blocks, worker after worker. Every method is collective over all workers.
 
     The loss is computed where the blocks are: activations of the probe batch, which is the batch of the
-    current step, pass from worker to worker, never weights.
+    current step, pass from worker to worker, never weights. Each replica has its own slice of that batch.
 
     Args:
         workload: What is trained.
+        grid: Where this worker stands.
         blocks: This worker's blocks.
         receiver: Probe activations from the worker before; None on the first.
         sender: Probe activations to the worker after; None on the last.
     """
 
     def __init__(
-        self, workload: Workload, blocks: list[Block], *, receiver: Receiver | None, sender: Sender | None
+        self,
+        workload: Workload,
+        grid: Grid,
+        blocks: list[Block],
+        *,
+        receiver: Receiver | None,
+        sender: Sender | None,
     ) -> None:
         self._workload = workload
+        self._grid = grid
         self._blocks = blocks
         self._receiver = receiver
         self._sender = sender
         self.probe: Batch | None = None
 
     def mean(self, proposed: Blocks) -> Blocks:
-        return proposed
+        if self._grid.peers.count == 1:
+            return proposed
+        # As new tensors: the graphs of batches still on their way may need the live weights' memory.
+        means = iter(self._grid.peers.means([tensor for block in proposed for tensor in block]))
+        return [[next(means) for _ in block] for block in proposed]
 
     def sum(self, values: Tensor) -> Tensor:
-        ranks = self._workload.ranks
-        every: list[Any] = [None] * ranks.world_size
+        every: list[Any] = [None] * self._grid.chain_length
         with self._workload.stopwatch.waiting():
-            dist.all_gather_object(every, values)
+            dist.all_gather_object(every, values, group=self._grid.chain_group)
         return torch.cat(every).sum(0)
 
     @torch.no_grad()
@@ -66,9 +78,12 @@ class Chain:
         value = torch.zeros((), dtype=torch.float64)
         if self._sender is None:
             value += nn.functional.cross_entropy(activation, labels).double().cpu()
+            self._grid.peers.average([value])
         else:
             self._sender.put(activation)
             self._sender.flush()
         with self._workload.stopwatch.waiting():
-            dist.broadcast(value, src=self._workload.ranks.world_size - 1)
+            dist.broadcast(
+                value, src=self._grid.rank_at(self._grid.chain_length - 1), group=self._grid.chain_group
+            )
         return float(value)

@@ -98,7 +98,7 @@ class DelayedBlock(Block):
                 self._leave_memory()
             for parameter, own in zip(self._parameters, gradients, strict=False):
                 parameter.grad = own
-            self._updater.step()
+            self._update()
             self._version = self._leaves()
         if gradient is None:
             return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from layerpar.datasets.base import Batch
 from layerpar.layerwise.block import Block
 from layerpar.layerwise.chain import Chain
+from layerpar.layerwise.grid import Grid
 from layerpar.layerwise.links import Receiver, Sender
 from layerpar.layerwise.rounds import Rounds
 from layerpar.modes.base import Place, Workload
@@ -17,12 +19,14 @@ from layerpar.modes.gather import gather_named, gather_state
 from layerpar.optimizers import Moments
 
 
-class ChainEngine:
-    """Evaluates, exports and checkpoints the network that the chain's blocks are.
+@dataclass(frozen=True)
+class Stretch:
+    """The part of the network that one worker of a chain trains.
 
-    Args:
+    Attributes:
         workload: What to train.
-        blocks: This worker's blocks.
+        grid: Where this worker stands.
+        blocks: Its blocks.
         layers: The network's layers in those blocks.
         receiver: Activations from the worker before; None on the first.
         sender: Activations to the worker after; None on the last.
@@ -30,35 +34,59 @@ class ChainEngine:
         notes: What was decided before training.
     """
 
-    def __init__(
-        self,
-        workload: Workload,
-        blocks: list[Block],
-        layers: range,
-        *,
-        receiver: Receiver | None,
-        sender: Sender | None,
-        chain: Chain,
-        notes: dict[str, Any],
-    ) -> None:
-        self.owner = sender is None
-        self.reads_images = receiver is None
-        self.shard = slice(0, workload.config.batch_size)
+    workload: Workload
+    grid: Grid
+    blocks: list[Block]
+    layers: range
+    receiver: Receiver | None
+    sender: Sender | None
+    chain: Chain
+    notes: dict[str, Any]
+
+
+class ChainEngine:
+    """Evaluates, exports and checkpoints the network that the chain's blocks are.
+
+    A round has `aggregation.every` steps, or ends with its segment, when each block has seen every batch.
+    So between segments all replicas have the same weights. Their BatchNorm statistics become the mean over
+    the replicas at the end of a segment: being moving means, they are then what they would be had they
+    been averaged after each step.
+    """
+
+    def __init__(self, stretch: Stretch) -> None:
+        grid, config = stretch.grid, stretch.workload.config
+        self.owner = grid.rank == grid.owner
+        self.reads_images = stretch.receiver is None
+        first = grid.replica * config.replica_batch_size
+        self.shard = slice(first, first + config.replica_batch_size)
+        blocks = stretch.blocks
         self.place = Place(
             _span(range(blocks[0].index, blocks[-1].index + 1)),
-            _span(layers),
-            sum(notes["part_loads"][block.index] for block in blocks),
+            _span(stretch.layers),
+            sum(stretch.notes["part_loads"][block.index] for block in blocks),
         )
-        self.notes = notes
-        self._workload = workload
+        self.notes = stretch.notes
+        self._workload = stretch.workload
+        self._grid = grid
         self._blocks = blocks
-        self._layers = layers
-        self._receiver = receiver
-        self._sender = sender
-        self._chain = chain
-        self._rounds = Rounds(workload.config.aggregation, blocks, chain)
+        self._layers = stretch.layers
+        self._receiver = stretch.receiver
+        self._sender = stretch.sender
+        self._chain = stretch.chain
+        self._rounds = Rounds(config.aggregation, blocks, stretch.chain)
+        self._steps_left = 0
+
+    def start(self, steps: int) -> None:
+        self._steps_left = steps
+        for block in self._blocks:
+            block.train(True)
+
+    def finish(self) -> None:
+        self._grid.peers.average([tensor for block in self._blocks for tensor in block.statistics()])
 
     def predict(self, batch: Batch) -> Tensor | None:
+        if self._grid.replica > 0:
+            return None
         if self._receiver is not None:
             self._receiver.expect(1, len(batch.labels))
             activation = self._receiver.get()
@@ -76,14 +104,16 @@ class ChainEngine:
         return None
 
     def full_state(self) -> dict[str, Tensor] | None:
+        network, layers = self._workload.network, self._layers
         with self._rounds.exported():
-            owned = self._workload.network.names(self._layers.start, self._layers.stop)
-            return gather_state(self._workload.network, owned, owner=self._workload.ranks.world_size - 1)
+            owned = network.names(layers.start, layers.stop) if self._grid.replica == 0 else {}
+            return gather_state(network, owned, owner=self._grid.owner)
 
     def moments(self) -> Moments | None:
         named = list(self._workload.network.plain.named_parameters())
-        own = {name: held for block in self._blocks for name, held in block.moments(named).items()}
-        return gather_named(own, owner=self._workload.ranks.world_size - 1)
+        blocks = self._blocks if self._grid.replica == 0 else []
+        own = {name: held for block in blocks for name, held in block.moments(named).items()}
+        return gather_named(own, owner=self._grid.owner)
 
     def set_moments(self, moments: Moments) -> None:
         named = list(self._workload.network.plain.named_parameters())
@@ -99,9 +129,20 @@ class ChainEngine:
             block.load_state_dict(state["blocks"][str(block.index)])
         self._rounds.load_state_dict(state["rounds"])
 
-    def _train_mode(self) -> None:
-        for block in self._blocks:
-            block.train(True)
+    def _aggregate(self, batch: Batch) -> dict[str, Tensor]:
+        """A step on this batch is done: aggregate if it ends a round. Collective. Returns scalars to log."""
+        self._chain.probe = batch
+        self._steps_left -= 1
+        is_last = self._steps_left == 0
+        if is_last:
+            for block in reversed(self._blocks):
+                block.finish()
+        with self._workload.stopwatch.span("update"):
+            return self._rounds.close() if is_last else self._rounds.step()
+
+    def _loss(self, scalars: dict[str, Tensor]) -> Tensor | None:
+        """Of what the blocks tell of a step the network's loss, where this worker has the classifier."""
+        return scalars[f"block/{self._blocks[-1].index}/loss"] if self._sender is None else None
 
 
 def _span(numbers: range) -> str:

@@ -26,7 +26,7 @@ class FrozenBlock(Block):
         with self._span("backward"):
             loss.backward()
         with self._span("update"):
-            self._updater.step()
+            self._update()
         return self.classifier_scalars(loss, logits, labels)
 
     def backward(self) -> dict[str, Tensor]:

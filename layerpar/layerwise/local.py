@@ -53,7 +53,7 @@ class LocalBlock(Block):
         with self._span("backward"):
             loss.backward()
         with self._span("update"):
-            self._updater.step()
+            self._update()
         return self.classifier_scalars(cross_entropy, logits, labels)
 
     def backward(self) -> dict[str, Tensor]:

@@ -50,7 +50,7 @@ def measure(workload: Workload, *, head: str | None) -> Profile:
         workload: What to train.
         head: The kind of auxiliary head, None where blocks have none.
     """
-    batch = workload.config.batch_size
+    batch = workload.config.replica_batch_size
     few = max(2, batch // 8)
     _time_layers(workload, head, samples=few)  # the first pass pays for everything that is set up once
     before = perf_counter()

@@ -13,52 +13,38 @@ from __future__ import annotations
 from torch import Tensor
 
 from layerpar.datasets.base import Batch
-from layerpar.layerwise.block import Block
-from layerpar.layerwise.chain import Chain
-from layerpar.layerwise.engine import ChainEngine
+from layerpar.layerwise.engine import ChainEngine, Stretch
 from layerpar.layerwise.links import Queue, Receiver, Sender
-from layerpar.modes.base import StepResult, Workload
+from layerpar.modes.base import StepResult
 
 
 class StreamEngine(ChainEngine):
     """One worker's blocks, linked to each other and to the neighbours.
 
     Args:
-        workload: What to train.
-        blocks: This worker's blocks.
-        layers: The network's layers in those blocks.
+        stretch: This worker's part of the network.
         entry: Where images go in on the first worker; None elsewhere.
-        receiver: Activations from the worker before; None on the first.
-        sender: Activations to the worker after; None on the last.
         gradient_receiver: Gradients from the worker after; None where nothing flows back.
         gradient_sender: Gradients to the worker before; None where nothing flows back.
-        chain: What aggregation may ask of the other workers.
-        notes: What was decided before training.
     """
 
     def __init__(
         self,
-        workload: Workload,
-        blocks: list[Block],
-        layers: range,
+        stretch: Stretch,
         *,
         entry: Queue | None,
-        receiver: Receiver | None,
-        sender: Sender | None,
         gradient_receiver: Receiver | None,
         gradient_sender: Sender | None,
-        chain: Chain,
-        notes: dict[str, object],
     ) -> None:
-        super().__init__(workload, blocks, layers, receiver=receiver, sender=sender, chain=chain, notes=notes)
+        super().__init__(stretch)
         self._entry = entry
-        self._receivers = [link for link in (receiver, gradient_receiver) if link is not None]
-        self._senders = [link for link in (sender, gradient_sender) if link is not None]
+        self._receivers = [link for link in (stretch.receiver, gradient_receiver) if link is not None]
+        self._senders = [link for link in (stretch.sender, gradient_sender) if link is not None]
 
     def start(self, steps: int) -> None:
-        self._train_mode()
+        super().start(steps)
         for receiver in self._receivers:
-            receiver.expect(steps, self._workload.config.batch_size)
+            receiver.expect(steps, self._workload.config.replica_batch_size)
 
     def step(self, batch: Batch) -> StepResult:
         if self._entry is not None:
@@ -69,14 +55,10 @@ class StreamEngine(ChainEngine):
             scalars |= block.forward(batch.labels)
         for block in reversed(self._blocks):
             scalars |= block.backward()
-        self._chain.probe = batch
-        with self._workload.stopwatch.span("update"):
-            scalars |= self._rounds.step()
-        loss = scalars[f"block/{self._blocks[-1].index}/loss"] if self.owner else None
-        return StepResult(loss, scalars)
+        scalars |= self._aggregate(batch)
+        return StepResult(self._loss(scalars), scalars)
 
     def finish(self) -> None:
-        for block in reversed(self._blocks):
-            block.finish()
         for sender in self._senders:
             sender.flush()
+        super().finish()

@@ -14,51 +14,37 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from layerpar.datasets.base import Batch
-from layerpar.layerwise.block import Block
-from layerpar.layerwise.chain import Chain
-from layerpar.layerwise.engine import ChainEngine
-from layerpar.layerwise.links import Queue, Receiver, Sender
-from layerpar.modes.base import StepResult, Workload
+from layerpar.layerwise.engine import ChainEngine, Stretch
+from layerpar.layerwise.links import Queue
+from layerpar.modes.base import StepResult
 
 
 class WeightsEngine(ChainEngine):
     """One worker's blocks, and the other layers as they were at the start of the round.
 
     Args:
-        workload: What to train.
-        blocks: This worker's blocks.
-        layers: The network's layers in those blocks.
+        stretch: This worker's part of the network; its links are for evaluation.
         entries: For each block, the first of its layers, and the queue that it takes its input from.
         frozen: The whole network at w^t, apart from the live blocks; its weights need no gradient.
-        placement: The layers of each worker.
-        receiver: Activations from the worker before, for evaluation; None on the first.
-        sender: Activations to the worker after, for evaluation; None on the last.
-        chain: What aggregation may ask of the other workers.
-        notes: What was decided before training.
+        placement: The layers of each worker of the chain.
     """
 
     def __init__(
         self,
-        workload: Workload,
-        blocks: list[Block],
-        layers: range,
+        stretch: Stretch,
         *,
         entries: dict[int, Queue],
         frozen: list[nn.Module],
         placement: list[range],
-        receiver: Receiver | None,
-        sender: Sender | None,
-        chain: Chain,
-        notes: dict[str, object],
     ) -> None:
-        super().__init__(workload, blocks, layers, receiver=receiver, sender=sender, chain=chain, notes=notes)
+        super().__init__(stretch)
         self.reads_images = True
         self._entries = entries
         self._frozen = frozen
         self._placement = placement
 
     def start(self, steps: int) -> None:
-        self._train_mode()
+        super().start(steps)
         for layer in self._frozen:
             layer.train()
 
@@ -74,18 +60,10 @@ class WeightsEngine(ChainEngine):
         scalars: dict[str, Tensor] = {}
         for block in self._blocks:
             scalars |= block.forward(batch.labels)
-        self._chain.probe = batch
-        with self._workload.stopwatch.span("update"):
-            scalars |= self._rounds.step()
+        scalars |= self._aggregate(batch)
         if self._rounds.at_border:
             self._share()
-        loss = scalars[f"block/{self._blocks[-1].index}/loss"] if self.owner else None
-        return StepResult(loss, scalars)
-
-    def finish(self) -> None:
-        if not self._rounds.at_border:
-            self._rounds.close()
-            self._share()
+        return StepResult(self._loss(scalars), scalars)
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         super().load_state_dict(state)
@@ -93,9 +71,9 @@ class WeightsEngine(ChainEngine):
 
     @torch.no_grad()
     def _share(self) -> None:
-        """Every owner's live blocks become those of every worker's frozen network. Collective."""
-        for worker, layers in enumerate(self._placement):
-            mine = worker == self._workload.ranks.rank
+        """Every owner's live blocks become those of the frozen networks of its chain. Collective."""
+        for position, layers in enumerate(self._placement):
+            mine = position == self._grid.position
             held = [_tensors(self._frozen[index]) for index in layers]
             live = [_tensors(self._workload.network.layers[index]) for index in layers]
             source = [tensor for layer in (live if mine else held) for tensor in layer]
@@ -104,19 +82,19 @@ class WeightsEngine(ChainEngine):
                 chosen = [index for index, tensor in enumerate(source) if tensor.dtype == dtype]
                 with self._workload.stopwatch.exchanging():
                     message = torch.cat([source[index].flatten() for index in chosen])
-                self._broadcast(message, worker)
+                self._broadcast(message, position)
                 with self._workload.stopwatch.exchanging():
                     pieces = message.split([source[index].numel() for index in chosen])
                     for index, piece in zip(chosen, pieces, strict=True):
                         targets[index].copy_(piece.view_as(targets[index]))
 
-    def _broadcast(self, message: Tensor, source: int) -> None:
-        others = self._workload.ranks.world_size - 1
+    def _broadcast(self, message: Tensor, position: int) -> None:
+        others = self._grid.chain_length - 1
         if others == 0:
             return
         with self._workload.stopwatch.waiting():
-            dist.broadcast(message, src=source)
-        if source == self._workload.ranks.rank:
+            dist.broadcast(message, src=self._grid.rank_at(position), group=self._grid.chain_group)
+        if position == self._grid.position:
             self._workload.stopwatch.count_sent(message.numel() * message.element_size() * others)
 
 

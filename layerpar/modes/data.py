@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from layerpar.aggregation.elementwise import Replace
 from layerpar.architectures.base import Network
 from layerpar.datasets.base import Facts
 from layerpar.errors import require, require_at_least
 from layerpar.modes.backprop import BackpropEngine
 from layerpar.modes.base import Engine, Mode, Workload
-from layerpar.modes.local_sgd import LocalSGDEngine, allreduce_bytes
+from layerpar.modes.local_sgd import LocalSGDEngine
+from layerpar.peers import allreduce_bytes
 
 if TYPE_CHECKING:
     from layerpar.config import RunConfig
@@ -108,11 +108,11 @@ class Data(Mode):
         return workers
 
     def engine(self, workload: Workload) -> Engine:
-        share = workload.config.batch_size // workload.ranks.world_size
+        share = workload.config.replica_batch_size
         first = workload.ranks.rank * share
         shard = slice(first, first + share)
         if self.sync_batchnorm:
             nn.SyncBatchNorm.convert_sync_batchnorm(workload.network.plain)
-        if isinstance(workload.config.aggregation, Replace):
+        if workload.config.aggregation.averages_gradients:
             return DataParallelEngine(workload, self, shard=shard)
         return LocalSGDEngine(workload, shard=shard)

@@ -12,6 +12,7 @@ from layerpar.datasets.base import Facts
 from layerpar.errors import require, require_at_least, require_choice
 from layerpar.layerwise import partition
 from layerpar.layerwise.build import Plan, build_stream, build_weights
+from layerpar.layerwise.grid import arrange
 from layerpar.modes import cuts
 from layerpar.modes.base import Engine, Mode, Workload
 
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Layerwise(Mode):
-    """K blocks on W workers.
+    """K blocks on W workers; with R replicas, R chains of W/R workers, each on its slice of every batch.
+
+    Replicas combine each block as `mode=data` does the whole network. With `aggregation=replace` the
+    gradients of a block, its head's included, are averaged over the replicas before every update. With any
+    other rule each replica takes `aggregation.every` steps of its own, and the rule makes the next common
+    weights of the mean.
 
     Attributes:
         blocks: K: `workers` (as many as there are), `layers` (one per layer) or a number.
@@ -30,6 +36,7 @@ class Layerwise(Mode):
         exchange: What crosses between workers: `activations`, streamed every step, or `weights`, once a
             round of `aggregation.every` steps.
         queue_depth: Messages that a sender may be ahead of its receiver.
+        replicas: R, chains of workers side by side.
     """
 
     aggregates = True
@@ -38,12 +45,14 @@ class Layerwise(Mode):
     partition: Any
     exchange: str
     queue_depth: int
+    replicas: int
 
     def __post_init__(self) -> None:
         cuts.check_blocks(self.blocks)
         cuts.check_choice(self.partition)
         require_choice("mode.exchange", self.exchange, ("activations", "weights"))
         require_at_least("mode.queue_depth", self.queue_depth, 1)
+        require_at_least("mode.replicas", self.replicas, 1)
 
     def check(self, config: RunConfig, facts: Facts, build: Callable[[], Network]) -> None:
         reason = config.objective.cannot(self.exchange)
@@ -53,28 +62,42 @@ class Layerwise(Mode):
             f"objective={config.objective.name} cannot exchange {self.exchange}: {reason}; "
             f"try mode.exchange={other}",
         )
+        self._check_replicas(config)
         num_layers = len(build().layers)
-        workers = config.workers
+        chain_length = config.workers // self.replicas
+        workers = f"workers={config.workers}" + (f" / mode.replicas={self.replicas}" * (self.replicas > 1))
         require(
-            workers <= num_layers,
-            f"layerwise: workers={workers} is more than the {num_layers} layers of "
-            f"{config.architecture.name}; try workers={num_layers}",
+            chain_length <= num_layers,
+            f"layerwise: {workers} is more than the {num_layers} layers of "
+            f"{config.architecture.name}; try workers={num_layers * self.replicas}",
         )
-        num_blocks = self._num_blocks(workers, num_layers)
+        num_blocks = self._num_blocks(chain_length, num_layers)
         require(
-            workers <= num_blocks <= num_layers,
-            f"layerwise: mode.blocks={self.blocks} is not between workers={workers} and the {num_layers} "
+            chain_length <= num_blocks <= num_layers,
+            f"layerwise: mode.blocks={self.blocks} is not between {workers} and the {num_layers} "
             f"layers; try mode.blocks=workers",
         )
         if isinstance(self.partition, list):
             partition.check_cuts(self.partition, num_layers, num_blocks)
 
-    def _num_blocks(self, workers: int, num_layers: int) -> int:
-        return cuts.num_blocks(self.blocks, self.partition, workers=workers, num_layers=num_layers)
+    def _check_replicas(self, config: RunConfig) -> None:
+        for key, value in (("workers", config.workers), ("batch_size", config.batch_size)):
+            nearest = max(1, round(value / self.replicas)) * self.replicas
+            require(
+                value % self.replicas == 0,
+                f"layerwise: mode.replicas={self.replicas} does not divide {key}={value}; "
+                f"try {key}={nearest}",
+            )
+
+    def _num_blocks(self, chain_length: int, num_layers: int) -> int:
+        return cuts.num_blocks(self.blocks, self.partition, workers=chain_length, num_layers=num_layers)
+
+    def num_replicas(self, workers: int) -> int:
+        return self.replicas
 
     def engine(self, workload: Workload) -> Engine:
-        ranks, objective = workload.ranks, workload.config.objective
-        num_blocks = self._num_blocks(ranks.world_size, len(workload.network.layers))
+        grid, objective = arrange(workload, self.replicas), workload.config.objective
+        num_blocks = self._num_blocks(grid.chain_length, len(workload.network.layers))
         blocks = cuts.decide(
             workload,
             self.partition,
@@ -82,7 +105,7 @@ class Layerwise(Mode):
             cost=partial(objective.cost, exchange=self.exchange),
             head=objective.head_kind,
         )
-        plan = Plan(blocks, partition.assign(blocks.loads, ranks.world_size))
+        plan = Plan(blocks, partition.assign(blocks.loads, grid.chain_length))
         if self.exchange == "weights":
-            return build_weights(workload, plan)
-        return build_stream(workload, plan, queue_depth=self.queue_depth)
+            return build_weights(workload, grid, plan)
+        return build_stream(workload, grid, plan, queue_depth=self.queue_depth)

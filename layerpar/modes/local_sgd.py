@@ -10,11 +10,9 @@ With the rule `average` this is local SGD (Stich 2019, arXiv 1805.09767), with `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from layerpar.aggregation import Blocks
@@ -22,6 +20,7 @@ from layerpar.datasets.base import Batch
 from layerpar.layerwise.rounds import Rounds
 from layerpar.modes.backprop import BackpropEngine
 from layerpar.modes.base import StepResult, Workload
+from layerpar.peers import Peers
 
 
 class Replicas:
@@ -32,10 +31,11 @@ class Replicas:
 
     def __init__(self, workload: Workload) -> None:
         self._workload = workload
+        self.peers = Peers(workload.ranks.world_size, workload.stopwatch)
         self.probe: Batch | None = None
 
     def mean(self, proposed: Blocks) -> Blocks:
-        self.average([tensor for block in proposed for tensor in block])
+        self.peers.average([tensor for block in proposed for tensor in block])
         return proposed
 
     def sum(self, values: Tensor) -> Tensor:
@@ -51,23 +51,8 @@ class Replicas:
         logits = torch.func.functional_call(network, tensors, (self.probe.images,))
         network.train()
         value = nn.functional.cross_entropy(logits, self.probe.labels).double().cpu()
-        self.average([value])
+        self.peers.average([value])
         return float(value)
-
-    @torch.no_grad()
-    def average(self, tensors: list[Tensor]) -> None:
-        """Set tensors of one type to their means over the workers, in one message."""
-        stopwatch = self._workload.stopwatch
-        with stopwatch.exchanging():
-            message = torch.cat([tensor.flatten() for tensor in tensors])
-        with stopwatch.waiting():
-            dist.all_reduce(message)
-        stopwatch.count_sent(allreduce_bytes([message], self._workload.ranks.world_size))
-        with stopwatch.exchanging():
-            message /= self._workload.ranks.world_size
-            pieces = message.split([tensor.numel() for tensor in tensors])
-            for tensor, piece in zip(tensors, pieces, strict=True):
-                tensor.copy_(piece.view_as(tensor))
 
 
 class Replica:
@@ -131,14 +116,4 @@ class LocalSGDEngine(BackpropEngine):
         self._rounds.load_state_dict(state["rounds"])
 
     def _average_statistics(self) -> None:
-        if self._statistics:
-            self._replicas.average(self._statistics)
-
-
-def allreduce_bytes(tensors: Sequence[Tensor], world_size: int) -> int:
-    """What a ring all-reduce of the tensors sends per rank: 2 (W - 1) / W of their size.
-
-    Thakur et al. 2005, "Optimization of collective communication operations in MPICH".
-    """
-    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    return size * 2 * (world_size - 1) // world_size
+        self._replicas.peers.average(self._statistics)
