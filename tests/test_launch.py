@@ -104,6 +104,16 @@ def test_a_run_leaves_its_records(tmp_path: Path) -> None:
     assert not list(directory.root.glob("*.tmp"))
 
 
+def test_replicas_of_a_chain_share_the_workers(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    overrides = ["mode=layerwise", "mode.replicas=2", "workers=4", "epochs=1", *SMALL]
+    code, _, error = ended(start("train", f"hydra.run.dir={directory.root}", *overrides), tmp_path)
+    assert code == 0, error
+    summary = json.loads(directory.summary.read_text())
+    assert (summary["workers"], summary["replicas"]) == (4, 2)
+    assert [rank["block"] for rank in summary["ranks"]] == ["0", "1", "0", "1"]
+
+
 def test_the_same_directory_runs_under_torchrun(tmp_path: Path) -> None:
     once, again = RunDirectory(tmp_path / "once"), RunDirectory(tmp_path / "again")
     overrides = ["mode=layerwise", "workers=2", "epochs=1", *SMALL]

@@ -60,7 +60,7 @@ def options(group: str) -> list[str]:
 
 @cache
 def ways() -> dict[str, RunConfig]:
-    """Every mode; of layerwise every objective with every exchange that it can have."""
+    """Every mode; of layerwise every objective with every exchange that it can have, and replicas."""
     found = {f"mode={mode}": composed(*WORK, f"mode={mode}") for mode in options("mode")}
     del found["mode=layerwise"]
     for objective, exchange in product(options("objective"), ("activations", "weights")):
@@ -68,6 +68,7 @@ def ways() -> dict[str, RunConfig]:
         config = composed(*WORK, *choices)
         if config.objective.cannot(exchange) is None:
             found[" ".join(choices)] = config
+    found["mode.replicas=2"] = composed(*WORK, "mode=layerwise", "mode.replicas=2")
     return found
 
 

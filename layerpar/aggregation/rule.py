@@ -116,7 +116,7 @@ class Aggregation:
 
     Attributes:
         name: The choice, as tables show it.
-        every: H, optimizer steps between two aggregations.
+        every: H, optimizer steps between two aggregations; the end of an epoch ends a round too.
     """
 
     averages_gradients: ClassVar[bool] = False
