@@ -20,6 +20,7 @@ WAYS = (
     "mode=pipeline mode.partition=[1,2,3] mode.schedule=zbv",
     "mode=sequential mode.partition=[2] mode.shares=[1,5]",
     "mode=layerwise mode.partition=[2]",
+    "mode=layerwise mode.replicas=2 aggregation=momentum aggregation.every=2",
 )
 
 
