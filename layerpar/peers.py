@@ -47,7 +47,7 @@ class Peers:
 
     @torch.no_grad()
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Set tensors of one type to their means over the peers; there may be no tensors, or no other peer."""
+        """Set tensors of one type to their means over the peers, if there are any of either."""
         if self.count == 1 or not tensors:
             return
         means = self.means(tensors)
