@@ -49,6 +49,7 @@ TWO_WORKERS = {
     "delayed": f"mode=layerwise objective=delayed aggregation=anderson {ROUNDS} {CUT}",
     "recomputed": f"mode=layerwise objective=delayed objective.recompute=true aggregation=ema {CUT}",
     "frozen": f"mode=layerwise objective=frozen mode.exchange=weights aggregation=trust_region {CUT}",
+    "replicas": f"mode=layerwise mode.replicas=2 architecture.norm=batch aggregation=momentum {ROUNDS}",
     "phases": "experiment=hybrid phases.layerwise.epochs=1 phases.layerwise.mode.partition=[2]",
 }
 
