@@ -44,6 +44,7 @@ def test_quick_pages_have_machine_commands_tables_and_figures(
     pictures = re.findall(r"!\[.*\]\((.*)\)", page)
     assert "mnist/figures/accuracy_vs_time.png" in pictures
     assert all((tmp_path / picture).exists() for picture in pictures)
+    assert not list(tmp_path.rglob("model.pt")), "gigabytes that no page shows"
     assert "| MNIST | layerwise local |" in (tmp_path / "results.md").read_text()
     capsys.readouterr()
     assert script.main.main(asked) == 0

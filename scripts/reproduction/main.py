@@ -37,6 +37,8 @@ def carry_out(part: Part, folder: Path, commands: list[list[str]]) -> Outcome:
             sys.exit(code)
         if code == 2:
             return Outcome(part, commands, time.time() - begun, said.getvalue().strip().splitlines()[-1])
+        for weights in folder.rglob("model.pt"):
+            weights.unlink()  # gigabytes that no page shows
     if len(commands) > 1:
         show_sweep(folder, Console())
     return Outcome(part, commands, time.time() - begun, None)

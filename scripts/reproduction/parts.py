@@ -49,6 +49,7 @@ class Part:
             f"experiment={experiment}",
             *overrides,
             "device=cpu",
+            "checkpoint_every=0",
             f"hydra.sweep.dir={folder}",
         ]
 
