@@ -87,5 +87,5 @@ def _variants(composed: DictConfig, overrides: Sequence[str]) -> dict[str, DictC
         if variant not in variants.values():  # on one core, one thread is all cores
             variants[name] = variant
     if not variants:
-        raise UserError("variants lists nothing to compare; try +variants.serial=[mode=serial]")
+        raise UserError("variants lists nothing to compare; try '+variants.serial=[\"mode=serial\"]'")
     return variants

@@ -22,7 +22,10 @@ def options(group: str) -> list[str]:
 
 
 YAMLS = [(group, option) for group in GROUPS for option in options(group)]
-EXPERIMENTS = sorted(path.stem for path in (config_directory() / "experiment").glob("*.yaml"))
+EXPERIMENT_FOLDER = config_directory() / "experiment"
+COMPARISONS = {path.stem for path in (EXPERIMENT_FOLDER / "quick").glob("*.yaml")}
+"""Experiments that `compare` composes; test_experiments.py has those."""
+EXPERIMENTS = sorted({path.stem for path in EXPERIMENT_FOLDER.glob("*.yaml")} - COMPARISONS)
 
 
 @pytest.mark.parametrize(("group", "option"), YAMLS)
