@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ PATIENCE_SECONDS = 120
 
 
 def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """`layerpar ARGUMENTS`, which Ctrl-C stops even where the tests run in the background."""
     return subprocess.Popen(
         [sys.executable, "-m", "layerpar.cli", *arguments],
         stdout=subprocess.PIPE,
@@ -31,6 +34,7 @@ def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
         env=os.environ | environment,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 
