@@ -6,7 +6,6 @@ import os
 import time
 
 import torch
-import torch._dynamo  # torch.optim would at its first use: here all workers do so at the same time
 import torch.distributed as dist
 from omegaconf import DictConfig, OmegaConf
 

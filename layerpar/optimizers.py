@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
-from inspect import signature
+from inspect import signature, unwrap
+from types import MethodType
 from typing import Any
 
 import torch
@@ -127,9 +128,12 @@ class OptimizerConfig:
             )
 
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        """The optimizer for these parameters."""
+        """The optimizer for these parameters; its `step` is torch's own, less what compiling it needs."""
         algorithm = getattr(torch.optim, self.algorithm)
-        return algorithm(parameters, lr=self.lr, **self.arguments)
+        _keep_compiler_out()
+        optimizer = algorithm(parameters, lr=self.lr, **self.arguments)
+        optimizer.step = MethodType(torch.no_grad()(unwrap(algorithm.step)), optimizer)
+        return optimizer
 
     def updater(self, parameters: Iterable[Tensor], total_steps: int, *, first_step: int = 0) -> Updater:
         """The optimizer for these parameters with its schedule over `total_steps`, from `first_step` on."""
@@ -191,6 +195,17 @@ class Updater:
 
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+
+
+def _keep_compiler_out() -> None:
+    """Let optimizers do without `torch._dynamo`, whose import costs each worker 1.5 s before its first step.
+
+    torch tells its compiler to keep out of these methods, importing it to do so. The attribute is where it
+    remembers that it has done so; where a version of torch does not look for it, the import merely happens.
+    """
+    for name in ("add_param_group", "load_state_dict", "state_dict", "zero_grad"):
+        method = unwrap(getattr(torch.optim.Optimizer, name))
+        method.__dict__.setdefault("__dynamo_disable", method)
 
 
 def _zeros(pattern: dict[str, Any], parameter: Tensor) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -120,3 +122,34 @@ def test_any_optimizer_of_torch() -> None:
     updater.step()
     assert parameter.item() < 1
     assert parameter.grad is None
+
+
+@pytest.mark.parametrize("algorithm", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "NAdam", "RAdam"])
+def test_a_step_is_torchs_own_to_the_last_bit(algorithm: str) -> None:
+    torch.manual_seed(0)
+    ours = nn.Parameter(torch.randn(16))
+    theirs = nn.Parameter(ours.detach().clone())
+    updater = config("constant", algorithm=algorithm).updater([ours], 5)
+    optimizer = getattr(torch.optim, algorithm)([theirs], lr=1.0)
+    for _ in range(5):
+        ours.grad = torch.randn(16)
+        theirs.grad = ours.grad.clone()
+        updater.step()
+        optimizer.step()
+    assert torch.equal(ours, theirs)
+
+
+def test_training_does_not_import_the_compiler() -> None:
+    program = """if True:
+        import sys, torch
+        from layerpar.optimizers import OptimizerConfig, Schedule
+        schedule = Schedule(name="cosine", warmup=0.1, milestones=[], factor=0.1)
+        arguments = {"momentum": 0.9, "fused": True}
+        options = OptimizerConfig(name="x", algorithm="SGD", lr=0.1, arguments=arguments, schedule=schedule)
+        weight = torch.nn.Parameter(torch.ones(3))
+        updater = options.updater([weight], 10)
+        weight.sum().backward()
+        updater.step()
+        updater.load_state_dict(updater.state_dict())
+        assert "torch._dynamo" not in sys.modules"""
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
