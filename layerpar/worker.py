@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import signal
 import sys
 from pathlib import Path
@@ -29,6 +30,10 @@ def main() -> None:
     gc.freeze()
     gc.enable()
     record(work)(RunDirectory(Path(sys.argv[1])))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not through the interpreter's end: a thread of gloo that still holds a tensor would abort the process.
+    os._exit(0)
 
 
 def _die_with_parent() -> None:
