@@ -32,7 +32,7 @@ def main() -> None:
     record(work)(RunDirectory(Path(sys.argv[1])))
     sys.stdout.flush()
     sys.stderr.flush()
-    # Not through the interpreter's end: a thread of gloo that still holds a tensor would abort the process.
+    # Not through the interpreter's end: a thread of gloo that still holds a tensor may abort the process.
     os._exit(0)
 
 
