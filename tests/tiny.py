@@ -41,6 +41,15 @@ TINY = (
     "device=cpu",
     "optimizer.lr=0.05",
 )
+OBJECTIVES = (
+    "objective=local",
+    "objective=local mode.exchange=weights",
+    "objective=delayed",
+    "objective=delayed objective.recompute=true",
+    "objective=frozen mode.exchange=weights",
+)
+"""Every objective with every exchange it can do with."""
+
 TIMEOUT_SECONDS = 60
 
 _context = multiprocessing.get_context("forkserver")
@@ -132,14 +141,28 @@ def build(config: RunConfig, ranks: Ranks) -> tuple[Engine, Loader]:
     return engine, loader
 
 
-def trained(ranks: Ranks, config: RunConfig, steps: int) -> dict[str, Tensor] | None:
-    """The network's weights after so many steps; None on ranks that do not hold them."""
-    engine, loader = build(config, ranks)
+def take_steps(engine: Engine, loader: Loader, steps: int) -> None:
+    """A segment of so many steps, on the first batches of the first epoch."""
     batches = loader.train(0)
     engine.start(steps)
     for _ in range(steps):
         engine.step(next(batches))
     engine.finish()
+
+
+def take_epochs(engine: Engine, loader: Loader, epochs: int) -> None:
+    """So many segments, each an epoch."""
+    for epoch in range(epochs):
+        engine.start(loader.steps_per_epoch)
+        for batch in loader.train(epoch):
+            engine.step(batch)
+        engine.finish()
+
+
+def trained(ranks: Ranks, config: RunConfig, steps: int) -> dict[str, Tensor] | None:
+    """The network's weights after so many steps; None on ranks that do not hold them."""
+    engine, loader = build(config, ranks)
+    take_steps(engine, loader, steps)
     return engine.full_state()
 
 

@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 import torch
-from tiny import build, captured, counted, largest_difference, on_workers, tiny, weights_after
+from tiny import build, captured, counted, largest_difference, on_workers, take_steps, tiny, weights_after
 from torch import Tensor, nn
 
 from layerpar.config import RunConfig
@@ -90,11 +90,7 @@ def test_rules_that_are_the_same(name: str) -> None:
 
 def all_replicas(ranks: Ranks, config: RunConfig, steps: int) -> dict[str, Tensor]:
     engine, loader = build(config, ranks)
-    batches = loader.train(0)
-    engine.start(steps)
-    for _ in range(steps):
-        engine.step(next(batches))
-    engine.finish()
+    take_steps(engine, loader, steps)
     return dict(engine.state_dict()["network"])
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from tiny import largest_difference, tiny, weights_after
+from tiny import OBJECTIVES, largest_difference, tiny, weights_after
 from torch import Tensor, nn
 
 from layerpar.config import RunConfig
@@ -15,13 +15,6 @@ from layerpar.datasets.base import Request
 from layerpar.seeds import stream_seed
 
 STEPS = 5
-OBJECTIVES = (
-    "objective=local",
-    "objective=local mode.exchange=weights",
-    "objective=delayed",
-    "objective=delayed objective.recompute=true",
-    "objective=frozen mode.exchange=weights",
-)
 
 
 def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

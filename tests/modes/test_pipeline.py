@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import build, captured, counted, largest_difference, on_workers, tiny, weights_after
+from tiny import build, captured, counted, largest_difference, on_workers, take_epochs, tiny, weights_after
 from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage
 
@@ -74,11 +74,7 @@ def test_batch_norm_sees_micro_batches(schedule: str) -> None:
 
 def learned(ranks: Ranks, config: RunConfig) -> tuple[float, float]:
     engine, loader = build(config, ranks)
-    for epoch in range(config.epochs):
-        engine.start(loader.steps_per_epoch)
-        for batch in loader.train(epoch):
-            engine.step(batch)
-        engine.finish()
+    take_epochs(engine, loader, config.epochs)
     return evaluate(engine, loader)
 
 

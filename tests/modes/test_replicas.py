@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import build, counted, largest_difference, on_workers, tiny, trained
+from tiny import OBJECTIVES, build, counted, largest_difference, on_workers, tiny, trained
 from torch import Tensor
 
 from layerpar.config import RunConfig
@@ -19,13 +19,6 @@ from layerpar.run import check
 STEPS = 5
 DIFFERENT_RULES = ("replace", "momentum", "trust_region")
 RULES = ("replace", "average", "damped", "momentum", "trust_region", "anderson", "ema")
-OBJECTIVES = (
-    "objective=local",
-    "objective=local mode.exchange=weights",
-    "objective=delayed",
-    "objective=delayed objective.recompute=true",
-    "objective=frozen mode.exchange=weights",
-)
 BLOCKS = ("mode=layerwise", "mode.blocks=2", "mode.partition=[2]")
 
 

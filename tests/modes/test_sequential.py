@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import build, largest_difference, on_workers, tiny, weights_after
+from tiny import build, largest_difference, on_workers, take_epochs, tiny, weights_after
 from torch import nn
 
 from layerpar.config import RunConfig
@@ -34,11 +34,7 @@ def sequential(*overrides: str) -> RunConfig:
 def trained_through(ranks: Ranks, config: RunConfig) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Weights after all epochs, and what was decided before."""
     engine, loader = build(config, ranks)
-    for epoch in range(config.epochs):
-        engine.start(loader.steps_per_epoch)
-        for batch in loader.train(epoch):
-            engine.step(batch)
-        engine.finish()
+    take_epochs(engine, loader, config.epochs)
     return engine.full_state(), engine.notes
 
 

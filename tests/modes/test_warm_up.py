@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tiny import build, largest_difference, on_workers, tiny, trained
+from tiny import build, largest_difference, on_workers, take_steps, tiny, trained
 from torch import Tensor
 
 from layerpar.config import RunConfig
@@ -27,11 +27,7 @@ WAYS = (
 def warmed_up(ranks: Ranks, config: RunConfig, steps: int) -> dict[str, Tensor] | None:
     engine, loader = build(config, ranks)
     warm_up(engine, loader, steps=5)
-    batches = loader.train(0)
-    engine.start(steps)
-    for _ in range(steps):
-        engine.step(next(batches))
-    engine.finish()
+    take_steps(engine, loader, steps)
     return engine.full_state()
 
 
