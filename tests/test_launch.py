@@ -14,6 +14,7 @@ import pytest
 import torch
 from processes import SMALL, ended, ended_at_once, is_training, start, status_of, wait_until, workers_of
 
+from layerpar.launch import KEEP_MEMORY, Launcher
 from layerpar.paths import RunDirectory
 
 SUMMARY_KEYS = [
@@ -70,6 +71,21 @@ def endless(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], RunDirector
     finally:
         process.kill()
         process.communicate()
+
+
+def test_workers_keep_their_memory_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher = Launcher(
+        name="local",
+        rendezvous_endpoint="localhost:0",
+        interface=None,
+        timeout_seconds=60,
+        runs_alone=True,
+    )
+    for name in KEEP_MEMORY:
+        monkeypatch.delenv(name, raising=False)
+    assert KEEP_MEMORY.items() <= launcher.environment(0.0).items()
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
+    assert launcher.environment(0.0)["MALLOC_TRIM_THRESHOLD_"] == "131072"
 
 
 def test_a_run_leaves_its_records(tmp_path: Path) -> None:

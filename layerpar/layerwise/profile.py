@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, fields
-from statistics import median
+from dataclasses import dataclass
 from time import perf_counter
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,8 @@ from layerpar.layerwise import heads
 from layerpar.measure.stopwatch import synchronize
 from layerpar.modes.base import Workload
 
-PASSES = 3
-BUDGET_SECONDS = 0.6
+PASSES = 5
+BUDGET_SECONDS = 0.8
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ def measure(workload: Workload, *, head: str | None) -> Profile:
     """Time every layer by itself, on copies, in under two seconds on a CPU. Not collective.
 
     Layers that print alike and take the same input cost alike: they are measured once, so that a network of
-    equal layers is cut by their number, not by noise. Few samples are used where a whole batch would take
-    too long: the times are then scaled up, but for the update, which does not depend on the batch.
+    equal layers is cut by their number, not by noise. Of several passes the shortest times count: what else
+    the machine does can only lengthen them. Few samples are used where a whole batch would take too long:
+    the times are then scaled up, but for the update, which does not depend on the batch.
 
     Args:
         workload: What to train.
@@ -58,26 +59,46 @@ def measure(workload: Workload, *, head: str | None) -> Profile:
     seconds = perf_counter() - before
     samples = max(2, min(batch, int(few * BUDGET_SECONDS / (PASSES * seconds))))
     passes = [_time_layers(workload, head, samples=samples) for _ in range(PASSES)]
+    shortest = [
+        [_Times(*map(min, zip(*module, strict=True))) for module in zip(*layer, strict=True)]
+        for layer in zip(*passes, strict=True)
+    ]
     scale = batch / samples
-    merged = {
-        field.name: [
-            median(values) * (1.0 if field.name == "update" else scale)
-            for values in zip(*(getattr(timed, field.name) for timed in passes), strict=True)
-        ]
-        for field in fields(Profile)
-    }
-    return Profile(**merged)
+    layers = [layer for layer, *_ in shortest]
+    to_weights = [min(layer.backward, layer.backward_weights) for layer in layers]
+    return Profile(
+        forward=[layer.forward * scale for layer in layers],
+        backward_input=[
+            (layer.backward - own) * scale for layer, own in zip(layers, to_weights, strict=True)
+        ],
+        backward_weights=[own * scale for own in to_weights],
+        update=[layer.update for layer in layers],
+        head=[
+            sum((times.forward + times.backward) * scale + times.update for times in auxiliary)
+            for _, *auxiliary in shortest
+        ],
+    )
 
 
-def _time_layers(workload: Workload, head: str | None, *, samples: int) -> Profile:
-    profile = Profile([], [], [], [], [])
+class _Times(NamedTuple):
+    """Seconds of one module; `backward` is all of it, `backward_weights` leaves out its input's gradient."""
+
+    forward: float
+    backward: float
+    backward_weights: float
+    update: float
+
+
+def _time_layers(workload: Workload, head: str | None, *, samples: int) -> list[list[_Times]]:
+    """Of every layer, and of the head that a block ending there would need."""
+    measured = []
     facts, last = workload.facts, len(workload.network.layers) - 1
     layout = torch.channels_last if workload.config.architecture.channels_last else torch.contiguous_format
     with torch.random.fork_rng():
         inputs = torch.rand(samples, *facts.input_shape, device=workload.device).to(memory_format=layout)
-        known: dict[tuple[str, tuple[int, ...]], tuple[Tensor, dict[str, float]]] = {}
+        known: dict[tuple[str, tuple[int, ...]], tuple[Tensor, _Times]] = {}
 
-        def time_once(module: nn.Module, inputs: Tensor) -> tuple[Tensor, dict[str, float]]:
+        def time_once(module: nn.Module, inputs: Tensor) -> tuple[Tensor, _Times]:
             kind = (repr(module), tuple(inputs.shape))
             if kind not in known:
                 known[kind] = _time_module(workload, deepcopy(module), inputs)
@@ -85,49 +106,46 @@ def _time_layers(workload: Workload, head: str | None, *, samples: int) -> Profi
 
         for index, layer in enumerate(workload.network.layers):
             inputs, times = time_once(layer, inputs)
-            for name, seconds in times.items():
-                getattr(profile, name).append(seconds)
-            extra = 0.0
+            measured.append([times])
             if head is not None and index < last:
                 auxiliary = heads.build(head, tuple(inputs.shape[1:]), facts.num_classes).to(workload.device)
-                extra = sum(time_once(auxiliary, inputs)[1].values())
-            profile.head.append(extra)
-    return profile
+                measured[-1].append(time_once(auxiliary, inputs)[1])
+    return measured
 
 
-def _time_module(workload: Workload, module: nn.Module, inputs: Tensor) -> tuple[Tensor, dict[str, float]]:
+def _time_module(workload: Workload, module: nn.Module, inputs: Tensor) -> tuple[Tensor, _Times]:
     parameters = list(module.parameters())
     inputs = inputs.detach().requires_grad_()
-    clock: dict[str, float] = {}
-    with _timed(clock, "forward", workload.device), workload.autocast():
+    with _timed(workload.device) as forward, workload.autocast():
         outputs = module(inputs)
     upstream = torch.rand_like(outputs)
-    with _timed(clock, "backward_weights", workload.device):
-        gradients = (
-            torch.autograd.grad(outputs, parameters, upstream, retain_graph=True) if parameters else ()
-        )
-    with _timed(clock, "both", workload.device):
-        torch.autograd.grad(outputs, [inputs, *parameters], upstream)
-    clock["backward_input"] = max(0.0, clock.pop("both") - clock["backward_weights"])
-    clock["update"] = _time_update(workload, parameters, gradients) if parameters else 0.0
-    return outputs.detach(), clock
+    for _ in range(2):  # the first finds memory cold, which in training it never is
+        with _timed(workload.device) as backward:
+            torch.autograd.grad(outputs, [inputs, *parameters], upstream, retain_graph=True)
+    backward_weights, update = [0.0], 0.0
+    if parameters:
+        with _timed(workload.device) as backward_weights:
+            gradients = torch.autograd.grad(outputs, parameters, upstream)
+        update = _time_update(workload, parameters, gradients)
+    return outputs.detach(), _Times(forward[0], backward[0], backward_weights[0], update)
 
 
 def _time_update(workload: Workload, parameters: list[nn.Parameter], gradients: tuple[Tensor, ...]) -> float:
     optimizer = workload.config.optimizer.build(parameters)
-    clock: dict[str, float] = {}
     for _ in range(2):  # the first makes the optimizer's state
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
-        with _timed(clock, "update", workload.device):
+        with _timed(workload.device) as seconds:
             optimizer.step()
-    return clock["update"]
+    return seconds[0]
 
 
 @contextmanager
-def _timed(clock: dict[str, float], name: str, device: torch.device) -> Iterator[None]:
+def _timed(device: torch.device) -> Iterator[list[float]]:
+    """Gives a list to which the seconds of what is inside are added."""
+    seconds: list[float] = []
     synchronize(device)
     before = perf_counter()
-    yield
+    yield seconds
     synchronize(device)
-    clock[name] = perf_counter() - before
+    seconds.append(perf_counter() - before)

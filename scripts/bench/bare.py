@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 WARMUP = 5
-STEPS = {"mlp": 30, "cnn": 20}
+STEPS = {"mlp": 60, "cnn": 30}
 BATCH = {"mlp": 256, "cnn": 128}
 SHAPE = {"mlp": (1, 32, 32), "cnn": (3, 32, 32)}
 

@@ -22,13 +22,15 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
+from layerpar.launch import KEEP_MEMORY
+
 HERE = Path(__file__).parent
 LAYERPAR = [sys.executable, "-m", "layerpar.cli"]
 
 MLP = (
     "dataset=synthetic",
     "dataset.shape=[1,32,32]",
-    "dataset.num_train=7680",
+    "dataset.num_train=15360",
     "dataset.num_test=256",
     "architecture=mlp",
     "architecture.depth=8",
@@ -41,7 +43,7 @@ MLP = (
 CNN = (
     "dataset=synthetic",
     "dataset.shape=[3,32,32]",
-    "dataset.num_train=2560",
+    "dataset.num_train=3840",
     "dataset.num_test=256",
     "architecture=resnet",
     "architecture.depth=32",
@@ -72,7 +74,8 @@ def summary(work: str, *overrides: str) -> dict:
 
 
 def bare(script: str, work: str, *, workers: int) -> float:
-    """Training seconds of a script of a few dozen lines that does the same work with PyTorch alone."""
+    """Training seconds of a script of a few dozen lines that does the same work with PyTorch alone, with the
+    same environment as our workers have."""
     command = [
         sys.executable,
         "-m",
@@ -82,7 +85,11 @@ def bare(script: str, work: str, *, workers: int) -> float:
         "--standalone",
     ]
     ended = subprocess.run(
-        [*command, str(HERE / script), work], capture_output=True, text=True, check=False, env=None
+        [*command, str(HERE / script), work],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | KEEP_MEMORY,
     )
     if ended.returncode != 0:
         sys.exit(ended.stderr)
@@ -142,6 +149,9 @@ def modes(rounds: int) -> None:
             "pipeline 1f1b": lambda work=work: ours(work, "mode=pipeline"),
             "layerwise local": lambda work=work: ours(work, "mode=layerwise", "objective=local"),
             "layerwise delayed": lambda work=work: ours(work, "mode=layerwise", "objective=delayed"),
+            "layerwise delayed, link_delay 1": lambda work=work: ours(
+                work, "mode=layerwise", "objective=delayed", "objective.link_delay=1"
+            ),
         }
         alternate(ways, rounds=rounds, title=f"modes, {work}, 2 workers", unit="serial")
 
