@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from layerpar.errors import UserError, require, require_at_least, require_choice
 from layerpar.typed import option, typed
@@ -162,6 +163,13 @@ def parse(config: DictConfig) -> RunConfig:
         f"epochs={run.epochs}, but those of the phases add up to {total}; try epochs={total}",
     )
     return run
+
+
+def load(path: Path) -> RunConfig:
+    """The run that a `run.yaml` describes."""
+    composed = OmegaConf.load(path)
+    assert isinstance(composed, DictConfig)
+    return parse(composed)
 
 
 def _phase(run: RunConfig, name: str, node: Any) -> Phase:

@@ -7,10 +7,9 @@ import time
 
 import torch
 import torch.distributed as dist
-from omegaconf import DictConfig, OmegaConf
 
 from layerpar import checkpoint
-from layerpar.config import RunConfig, parse
+from layerpar.config import RunConfig, load
 from layerpar.course import Course, follow
 from layerpar.errors import DivergedError, UserError
 from layerpar.launch import STARTED_VARIABLE
@@ -26,9 +25,7 @@ from layerpar.train import Progress
 def work(directory: RunDirectory) -> None:
     """Do what the directory's `run.yaml` says, as one of torchrun's workers. Collective."""
     started = float(os.environ.get(STARTED_VARIABLE, time.time()))
-    loaded = OmegaConf.load(directory.run_yaml)
-    assert isinstance(loaded, DictConfig)
-    config = parse(loaded)
+    config = load(directory.run_yaml)
     if int(os.environ["WORLD_SIZE"]) != config.num_workers:
         raise UserError(
             f"run.yaml wants {config.num_workers} workers; try --nproc-per-node {config.num_workers}"

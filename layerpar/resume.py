@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from layerpar import checkpoint
-from layerpar.config import parse
+from layerpar.config import load
 from layerpar.errors import require
 from layerpar.measure.records import read_status, write_status
 from layerpar.paths import RunDirectory
@@ -43,9 +42,7 @@ def resume(root: Path, console: Console, *, started: float) -> Outcome:
         folder = checkpoint.newest(directory)
         require(folder is not None, f"{root} has no checkpoint yet; try layerpar train")
         assert folder is not None
-        loaded = OmegaConf.load(directory.run_yaml)
-        assert isinstance(loaded, DictConfig)
-        config = parse(loaded)
+        config = load(directory.run_yaml)
         facts = check(config)
         offset = checkpoint.cut_metrics(directory, folder)
         directory.summary.unlink(missing_ok=True)

@@ -15,10 +15,9 @@ from unittest.mock import patch
 import torch
 import torch.distributed as dist
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from layerpar.config import RunConfig, parse
+from layerpar.config import RunConfig, load, parse
 from layerpar.datasets.base import Loader
 from layerpar.job import run
 from layerpar.launch import Launcher
@@ -124,9 +123,7 @@ def launched(launcher: Launcher, directory: RunDirectory, *, workers: int, start
 
 def _work_on(directory: RunDirectory, rank: int, workers: int, store: str, started: float) -> None:
     os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(workers)}
-    loaded = OmegaConf.load(directory.run_yaml)
-    assert isinstance(loaded, DictConfig)
-    config = parse(loaded)
+    config = load(directory.run_yaml)
     torch.set_num_threads(config.threads_per_worker)
     start = partial(dist.init_process_group, init_method=f"file://{store}", rank=rank, world_size=workers)
     with patch("torch.distributed.init_process_group", start):
