@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -25,6 +26,7 @@ from rich.table import Table
 from layerpar.launch import KEEP_MEMORY
 
 HERE = Path(__file__).parent
+Summary = dict[str, Any]
 LAYERPAR = [sys.executable, "-m", "layerpar.cli"]
 
 MLP = (
@@ -58,12 +60,7 @@ CUT = {"mlp": "mode.partition=[4]", "cnn": "mode.partition=[8]"}
 """The cut of bare_pipeline.py."""
 
 
-def ours(work: str, *overrides: str) -> float:
-    """Training seconds of one run."""
-    return summary(work, *overrides)["train_seconds"]
-
-
-def summary(work: str, *overrides: str) -> dict:
+def ours(work: str, *overrides: str) -> Summary:
     """The summary of one run, made in a directory that is thrown away."""
     with tempfile.TemporaryDirectory() as folder:
         command = [*LAYERPAR, "train", *WORKS[work], *overrides, f"hydra.run.dir={folder}/run"]
@@ -73,8 +70,8 @@ def summary(work: str, *overrides: str) -> dict:
         return json.loads(Path(folder, "run", "summary.json").read_text())
 
 
-def bare(script: str, work: str, *, workers: int) -> float:
-    """Training seconds of a script of a few dozen lines that does the same work with PyTorch alone, with the
+def bare(script: str, work: str, *, workers: int) -> Summary:
+    """`train_seconds` of a script of a few dozen lines that does the same work with PyTorch alone, with the
     same environment as our workers have."""
     command = [
         sys.executable,
@@ -93,18 +90,25 @@ def bare(script: str, work: str, *, workers: int) -> float:
     )
     if ended.returncode != 0:
         sys.exit(ended.stderr)
-    return float(ended.stdout.split()[-1])
+    return {"train_seconds": float(ended.stdout.split()[-1])}
 
 
-def alternate(ways: dict[str, Callable[[], float]], *, rounds: int, title: str, unit: str) -> None:
-    """Measure every way once per round, in turn; print medians, spread, and the ratio to the first way."""
+def alternate(
+    ways: dict[str, Callable[[], Summary]], *, rounds: int, title: str, unit: str
+) -> dict[str, list[Summary]]:
+    """Measure every way once per round, in turn; print medians, spread, and the ratio to the first way.
+
+    Returns the summaries of each way, by round.
+    """
     console = Console(width=110)
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    found: dict[str, list[Summary]] = {name: [] for name in ways}
     for number in range(rounds):
         for name, measure in ways.items():
-            seconds[name].append(measure())
-            console.print(f"round {number + 1}/{rounds}  {name}  {seconds[name][-1]:.3f} s", style="dim")
+            found[name].append(measure())
+            took = found[name][-1]["train_seconds"]
+            console.print(f"round {number + 1}/{rounds}  {name}  {took:.3f} s", style="dim")
     table = Table("way", "median s", "min s", "max s", f"speed relative to {unit}", "per round", title=title)
+    seconds = {name: [run["train_seconds"] for run in runs] for name, runs in found.items()}
     first = next(iter(ways))
     for name, values in seconds.items():
         ratios = [base / value for base, value in zip(seconds[first], values, strict=True)]
@@ -117,6 +121,34 @@ def alternate(ways: dict[str, Callable[[], float]], *, rounds: int, title: str, 
             " ".join(f"{ratio:.2f}" for ratio in ratios),
         )
     console.print(table)
+    return found
+
+
+def account(found: dict[str, list[Summary]], *, title: str) -> None:
+    """Print what the seconds of all workers together went into, in per cent, medians of the rounds.
+
+    `useful` is what the serial run of the same round took; `more work` is what the workers were busy beyond
+    that, with heads, copies and whatever makes a core slower while its neighbour works; `uneven` is how much
+    of the waiting an equal share of the work would have spared.
+    """
+    columns = ("useful", "more work", "waiting", "of it uneven", "exchanging")
+    table = Table("way", *columns, title=title)
+    for name, runs in found.items():
+        if len(runs[0]["ranks"]) > 1:
+            shares = [_shares(serial, run) for serial, run in zip(found["serial"], runs, strict=True)]
+            table.add_row(name, *(f"{median(values):.1f}" for values in zip(*shares, strict=True)))
+    Console(width=110).print(table)
+
+
+def _shares(serial: Summary, run: Summary) -> list[float]:
+    ranks = run["ranks"]
+    total = run["train_seconds"] * len(ranks)
+    busy = [rank["busy_seconds"] for rank in ranks]
+    exchanging = sum(rank["exchange_seconds"] for rank in ranks)
+    useful = serial["train_seconds"]
+    uneven = max(busy) * len(busy) - sum(busy)
+    waiting = total - sum(busy) - exchanging
+    return [100 * part / total for part in (useful, sum(busy) - useful, waiting, uneven, exchanging)]
 
 
 def overhead(rounds: int) -> None:
@@ -153,13 +185,14 @@ def modes(rounds: int) -> None:
                 work, "mode=layerwise", "objective=delayed", "objective.link_delay=1"
             ),
         }
-        alternate(ways, rounds=rounds, title=f"modes, {work}, 2 workers", unit="serial")
+        found = alternate(ways, rounds=rounds, title=f"modes, {work}, 2 workers", unit="serial")
+        account(found, title=f"where the workers' seconds go, {work}, %")
 
 
 def start(rounds: int) -> None:
     """Seconds until the first step, and CPU seconds of help."""
     seconds = [
-        summary("mlp", "mode=layerwise", "workers=2", "dataset.num_train=512")["start_seconds"]
+        ours("mlp", "mode=layerwise", "workers=2", "dataset.num_train=512")["start_seconds"]
         for _ in range(rounds)
     ]
     print(f"command to first step, 2 workers: median {median(seconds):.2f} s of {sorted(seconds)}")

@@ -61,7 +61,7 @@ PARTS = (
         "speedup_vs_depth",
         sweeps=(
             ("architecture.depth=4,8", "dataset.num_train=10240"),
-            ("architecture.depth=16,32", "dataset.num_train=3072"),
+            ("architecture.depth=16,32", "dataset.num_train=4608"),
         ),
         figures=("speedup_vs_depth",),
     ),
@@ -70,8 +70,8 @@ PARTS = (
         "Speed-up against depth, residual CNN",
         "speedup_vs_depth_resnet",
         sweeps=(
-            ("architecture.depth=8,14", "dataset.num_train=3584"),
-            ("architecture.depth=20,32", "dataset.num_train=1536"),
+            ("architecture.depth=8,20", "dataset.num_train=3072"),
+            ("architecture.depth=32", "dataset.num_train=2048"),
         ),
         figures=("speedup_vs_depth",),
     ),
