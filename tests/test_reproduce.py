@@ -159,6 +159,20 @@ def test_the_readme_gets_tables_with_spread_and_says_where_layerwise_loses(
     assert readme.read_text() == text
 
 
+def test_a_rule_that_one_way_does_not_have_gets_a_dash(script: SimpleNamespace, tmp_path: Path) -> None:
+    lines = [
+        line("serial", 1.0, 0.98),
+        line("layerwise frozen", 1.1, 0.97, aggregation="replace"),
+        line("layerwise local", 1.5, 0.96, aggregation="replace"),
+        line("data", 1.6, 0.98, aggregation="replace"),
+        line("data", 1.7, 0.97, aggregation="average"),
+    ]
+    write(tmp_path, "aggregations", lines)
+    text = script.readme.results(tmp_path, figures="figures")
+    assert "| replace | 97.00 ± 0.10 | 96.00 ± 0.10 | 98.00 ± 0.10 | 1.10 ± 0.02 |" in text
+    assert "| average | - | - | 97.00 ± 0.10 | - |" in text
+
+
 def test_the_readme_has_a_place_for_results(script: SimpleNamespace) -> None:
     text = (SCRIPTS.parents[1] / "README.md").read_text()
     assert 0 < text.find(script.readme.BEGIN) < text.find(script.readme.END)

@@ -67,10 +67,7 @@ def _speed(parts: dict[str, pd.DataFrame]) -> Iterator[str]:
         for depth, group in lines.groupby("depth"):
             by_label = group.set_index("label")
             seconds = _spread(by_label.loc["serial"], "train_seconds")
-            cells = [
-                _spread(by_label.loc[label], "speed_up") if label in by_label.index else "-"
-                for label in labels
-            ]
+            cells = [_cell(by_label, label, "speed_up") for label in labels]
             rows.append([f"{DEPTHS[name]}, depth {depth}", seconds, *cells])
             losses += _slower(f"{DEPTHS[name]}, depth {depth}", by_label)
     yield f"Speed-up over serial training on one core, {_seeds(parts)}:"
@@ -120,8 +117,8 @@ def _aggregations(lines: pd.DataFrame) -> Iterator[str]:
     rows = []
     for rule, group in lines[lines["label"].isin(kinds)].groupby("aggregation", sort=False):
         by_label = group.set_index("label")
-        accuracies = [_spread(by_label.loc[kind], "test_accuracy", scale=100) for kind in kinds]
-        rows.append([str(rule), *accuracies, _spread(by_label.loc[kinds[0]], "speed_up")])
+        accuracies = [_cell(by_label, kind, "test_accuracy", scale=100) for kind in kinds]
+        rows.append([str(rule), *accuracies, _cell(by_label, kinds[0], "speed_up")])
     yield (
         f"Aggregations on {serial['dataset']}, test accuracy %, {_seeds({'': lines})}; serial training "
         f"reaches {_spread(serial, 'test_accuracy', scale=100)}:"
@@ -138,9 +135,7 @@ def _blocks(lines: pd.DataFrame) -> Iterator[str]:
     rows = [["1 (serial)", *[accuracy] * len(labels)]]
     for count, group in layerwise.groupby(counts):
         by_label = group.set_index("label")
-        rows.append(
-            [str(count), *(_spread(by_label.loc[label], "test_accuracy", scale=100) for label in labels)]
-        )
+        rows.append([str(count), *(_cell(by_label, label, "test_accuracy", scale=100) for label in labels)])
     yield f"Finer blocks on {serial['dataset']}, test accuracy %, {_seeds({'': lines})}:"
     yield _table(["blocks", *labels], rows)
 
@@ -151,6 +146,11 @@ def _seeds(parts: dict[str, pd.DataFrame]) -> str:
     machines = sorted({str(machine) for lines in parts.values() for machine in lines["hardware"].dropna()})
     spread = "one seed" if counts == [1] else f"mean ± deviation over {seeds} seeds"
     return f"{spread}, {', '.join(machines)}"
+
+
+def _cell(by_label: pd.DataFrame, label: str, measure: str, *, scale: float = 1.0) -> str:
+    """The label's measure, a dash where it was not run."""
+    return _spread(by_label.loc[label], measure, scale=scale) if label in by_label.index else "-"
 
 
 def _spread(line: pd.Series, measure: str, *, scale: float = 1.0) -> str:
