@@ -82,7 +82,7 @@ def test_the_full_commands_are_sound(
             "depth_mlp": 12,
             "depth_resnet": 12,
             "mnist": 3,
-            "cifar10": 3,
+            "cifar10": 4,
             "aggregations": 20,
             "blocks": 9,
         }

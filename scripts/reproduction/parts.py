@@ -106,16 +106,14 @@ PARTS = (
         figures=("accuracy_vs_blocks",),
     ),
 )
-"""In the order of the README. Estimated for two shared cores, from 8 s for a run's start and end, and
-the seconds of a serial step (MLP of depth 8: 0.17; residual CNN of depth 32: 0.65) or epoch (CIFAR-10: 26;
-MNIST: 16), in minutes:
+"""In the order of the README. Measured on two shared cores, in minutes, 59.3 together:
 
-    depth_mlp     72 runs  10 starting + 5 computing
-    depth_resnet  72       10          + 6
-    mnist          9        1          + 4
-    cifar10        9        1          + 11
-    aggregations  60        8          + 2
-    blocks        27        4          + 1
+    depth_mlp     72 runs  12.5
+    depth_resnet  54        9.9
+    mnist          9        5.7
+    cifar10       12       21.1
+    aggregations  60        6.4
+    blocks        27        3.6
 
 The steps of a sweep are as many as make its shortest run last two seconds; so depths come in two sweeps.
 """
