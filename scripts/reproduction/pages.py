@@ -55,7 +55,11 @@ def _section(outputs: Path, outcome: Outcome) -> str:
     if outcome.left_out is not None:
         return "\n".join([*lines, f"Left out: {outcome.left_out}", ""])
     table = (outputs / part.name / "results.md").read_text()
-    lines += [f"{outcome.seconds / 60:.1f} minutes, without what an earlier call had done.", "", table.replace("## ", "### ")]
+    lines += [
+        f"{outcome.seconds / 60:.1f} minutes, without what an earlier call had done.",
+        "",
+        table.replace("## ", "### "),
+    ]
     pictures = sorted((outputs / part.name / "figures").glob("*.png"))
     lines += [f"![{path.stem}]({path.relative_to(outputs).as_posix()})\n" for path in pictures]
     return "\n".join(lines)
