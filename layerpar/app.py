@@ -82,9 +82,10 @@ def compare(arguments: list[str], *, started: float) -> int:
         is_sweep = job.mode == RunMode.MULTIRUN
         root[:] = [Path(job.sweep.dir) if is_sweep else _output()]
         prefix = f"{_output().name}/" if is_sweep else ""
+        places = [override for override in job.overrides.hydra if override.startswith("hydra.searchpath")]
         try:
             require(launcher == "basic", ALONE.format(launcher))
-            planned.extend(plan(composed, job.overrides.task, _output(), prefix=prefix))
+            planned.extend(plan(composed, [*places, *job.overrides.task], _output(), prefix=prefix))
         except UserError as error:  # Hydra would announce it in lines of its own
             errors.append(error)
 

@@ -50,7 +50,8 @@ def plan(composed: DictConfig, overrides: Sequence[str], root: Path, *, prefix: 
 
     Args:
         composed: What `compare` composed.
-        overrides: The command line's, which every variant is composed from before its own.
+        overrides: The command line's, with where to look for options, from which every variant is composed
+            before its own.
         root: Directory of the comparison.
         prefix: Of the runs' labels.
 

@@ -101,6 +101,21 @@ def test_an_experiment_that_compares_is_not_trained(
     assert "try layerpar compare" in "".join(capfd.readouterr())
 
 
+def test_a_comparison_finds_options_of_the_users_own(tmp_path: Path) -> None:
+    folder = tmp_path / "conf" / "architecture"
+    folder.mkdir(parents=True)
+    (folder / "tiny.yaml").write_text(
+        "_target_: layerpar.architectures.mlp.MLP\n"
+        "name: tiny\ndepth: 2\nwidth: 8\nnorm: none\nresidual: false\n"
+    )
+    asked = [f"hydra.searchpath=[file://{tmp_path / 'conf'}]", "architecture=tiny", "dataset.train_limit=64"]
+    ways = ["~variants.serial_all_cores", "~variants.data", "~variants.pipeline", "~variants.sequential"]
+    root = tmp_path / "compared"
+    given = [*asked, *ways, "epochs=1", "batch_size=32", "device=cpu", f"hydra.run.dir={root}"]
+    assert cli.run(["compare", *given], started=time.time()) == 0
+    assert set(pd.read_csv(root / "results.csv")["architecture"]) == {"tiny"}
+
+
 PARALLEL = "_target_: hydra._internal.core_plugins.basic_launcher.BasicLauncher\n"
 """Stands for a launcher of Hydra's that runs jobs side by side."""
 
