@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 from processes import SMALL, ended, ended_at_once, is_training, start, status_of, wait_until, workers_of
+from tiny import composed
 
-from layerpar.launch import KEEP_MEMORY, Launcher
+from layerpar.launch import KEEP_MEMORY
 from layerpar.paths import RunDirectory
 
 SUMMARY_KEYS = [
@@ -74,13 +75,7 @@ def endless(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], RunDirector
 
 
 def test_workers_keep_their_memory_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    launcher = Launcher(
-        name="local",
-        rendezvous_endpoint="localhost:0",
-        interface=None,
-        timeout_seconds=60,
-        runs_alone=True,
-    )
+    launcher = composed().launcher
     for name in KEEP_MEMORY:
         monkeypatch.delenv(name, raising=False)
     assert KEEP_MEMORY.items() <= launcher.environment(0.0).items()
