@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from layerpar.architectures.base import Architecture
     from layerpar.datasets.base import Dataset
     from layerpar.launch import Launcher
-    from layerpar.layerwise.block import Objective
     from layerpar.modes.base import Mode
+    from layerpar.objectives.base import Objective
     from layerpar.optimizers import OptimizerConfig
 
 GROUPS = ("dataset", "architecture", "mode", "objective", "aggregation", "optimizer", "launcher")

@@ -12,13 +12,13 @@ import torch
 from layerpar import checkpoint
 from layerpar.config import Phase, RunConfig
 from layerpar.datasets.base import Loader
+from layerpar.engine.contract import Engine, Workload
 from layerpar.measure import environment
 from layerpar.measure.records import MetricsLog, way, write_status
 from layerpar.measure.stopwatch import Stopwatch
-from layerpar.modes.base import Engine, Workload
 from layerpar.outcome import write_trace
 from layerpar.paths import RunDirectory
-from layerpar.phases import assemble, bequeath
+from layerpar.phases import assemble, hand_over
 from layerpar.ranks import Ranks
 from layerpar.train import Progress, evaluate, train_epoch, warm_up
 
@@ -63,11 +63,16 @@ def follow(course: Course, ranks: Ranks, *, started: float) -> tuple[Workload, E
         course.progress = Progress(**saved["progress"])
         course.stopwatch.load_state_dict(saved["stopwatch"])
     ends = list(accumulate(phase.config.epochs for phase in config.parts))
-    legacy = None
+    handed_over = None
     for index in range(0 if saved is None else saved["phase"], len(config.parts)):
-        phase, pinned = config.parts[index], None if saved is None else saved["notes"]
+        phase, recorded_decisions = config.parts[index], None if saved is None else saved["decisions"]
         workload, engine, loader = assemble(
-            config, ranks, course.stopwatch, phase=index, legacy=legacy, pinned=pinned
+            config,
+            ranks,
+            course.stopwatch,
+            phase=index,
+            handed_over=handed_over,
+            recorded_decisions=recorded_decisions,
         )
         if saved is not None:
             engine.load_state_dict(saved["engine"])
@@ -84,7 +89,7 @@ def follow(course: Course, ranks: Ranks, *, started: float) -> tuple[Workload, E
                 checkpoint.cut_metrics(course.directory, folder)
         _train(course, index, engine, loader, ends=ends)
         if index + 1 < len(config.parts):
-            legacy = bequeath(config, index, engine)
+            handed_over = hand_over(config, index, engine)
         saved = None
     return workload, engine
 
@@ -94,7 +99,7 @@ def _begin(course: Course, phase: Phase, engine: Engine, *, started: float) -> N
     progress = course.progress
     if progress.epoch == 0:
         progress.start_seconds = time.time() - started
-    progress.places.append((engine.place.block, engine.place.layers))
+    progress.assignments.append((engine.assignment.block, engine.assignment.layers))
     progress.phase_seconds.append(0.0)
     if not engine.owner:
         return
@@ -102,8 +107,8 @@ def _begin(course: Course, phase: Phase, engine: Engine, *, started: float) -> N
     if course.config.phases:
         at = {"epoch": progress.epoch, "train_seconds": progress.train_seconds}
         log.write("phase", name=phase.name, **way(phase.config), **at)
-    if engine.notes:
-        log.write("engine", **engine.notes)
+    if engine.decisions:
+        log.write("engine", **engine.decisions)
     log.close()
 
 
@@ -117,7 +122,7 @@ def _train(course: Course, index: int, engine: Engine, loader: Loader, *, ends: 
             course.say(phase, "training")
         means = train_epoch(engine, loader, config, progress, stopwatch=stopwatch, log=log)
         if config.trace_steps and progress.epoch == 1:
-            write_trace(course.directory, engine.place, stopwatch)
+            write_trace(course.directory, engine.assignment, stopwatch)
         if engine.owner:
             course.say(phase, "evaluating")
         accuracy, test_loss = evaluate(engine, loader)
@@ -142,7 +147,7 @@ def _train(course: Course, index: int, engine: Engine, loader: Loader, *, ends: 
                 "progress": asdict(progress),
                 "stopwatch": stopwatch.state_dict(),
                 "engine": engine.state_dict(),
-                "notes": engine.notes,
+                "decisions": engine.decisions,
                 "random": _random_state(stopwatch.device),
             }
             checkpoint.save(course.directory, content, epoch=progress.epoch, owner=engine.owner)

@@ -54,7 +54,7 @@ def run(config: RunConfig, directory: RunDirectory, *, started: float) -> None:
         write_json(directory.environment, environment.describe(device))
     course = Course(config, directory, Stopwatch(device), Progress())
     workload, engine = follow(course, ranks, started=started)
-    records = gather_records(course.progress, course.stopwatch, engine.place)
+    records = gather_records(course.progress, course.stopwatch, engine.assignment)
     state = engine.full_state()
     if state is not None:
         save_model(directory, state)

@@ -28,7 +28,7 @@ SCHEDULES = ("constant", "cosine", "onecycle", "step")
 CARRIED = ("SGD", "Adam", "AdamW")
 """Algorithms whose moments go over to the next phase: those that begin with zeros."""
 
-Moments = dict[str, dict[str, Any]]
+OptimizerState = dict[str, dict[str, Any]]
 """What an optimizer remembers of each parameter (momentum, Adam's moments), by the parameter's name."""
 
 
@@ -171,7 +171,7 @@ class Updater:
         if self._scheduler is not None:
             self._scheduler.load_state_dict(deepcopy(state["scheduler"]))
 
-    def moments(self, named: Iterable[tuple[str, Tensor]]) -> Moments:
+    def optimizer_state(self, named: Iterable[tuple[str, Tensor]]) -> OptimizerState:
         """A copy of the moments of those of these parameters that are this optimizer's."""
         names = {id(parameter): name for name, parameter in named}
         state = self._optimizer.state_dict()["state"]
@@ -181,7 +181,7 @@ class Updater:
             if index in state and id(parameter) in names
         }
 
-    def set_moments(self, named: Iterable[tuple[str, Tensor]], moments: Moments) -> None:
+    def set_optimizer_state(self, named: Iterable[tuple[str, Tensor]], moments: OptimizerState) -> None:
         """Go on from `moments`; parameters that they do not know, such as a head's, begin with zeros."""
         if not moments:
             return
@@ -209,7 +209,7 @@ def _keep_compiler_out() -> None:
 
 
 def _zeros(pattern: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
-    """Moments of `parameter` before its first step, with the entries that another parameter's have."""
+    """OptimizerState of `parameter` before its first step, with the entries that another parameter's have."""
     return {
         key: torch.zeros_like(value) if key == "step" else torch.zeros_like(parameter)
         for key, value in pattern.items()

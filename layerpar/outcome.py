@@ -10,10 +10,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from layerpar.config import RunConfig
+from layerpar.engine.contract import Assignment, Workload
 from layerpar.measure import environment, trace
 from layerpar.measure.records import RankRecord, Results, write_json
 from layerpar.measure.stopwatch import Stopwatch
-from layerpar.modes.base import Place, Workload
 from layerpar.paths import RunDirectory
 from layerpar.train import Progress
 
@@ -59,23 +59,25 @@ def results(
     )
 
 
-def write_trace(directory: RunDirectory, place: Place, stopwatch: Stopwatch) -> None:
+def write_trace(directory: RunDirectory, assignment: Assignment, stopwatch: Stopwatch) -> None:
     """Write the timeline of all workers, once the segment that was traced is over. Collective."""
-    name = f"worker {dist.get_rank()}, layers {place.layers}"
+    name = f"worker {dist.get_rank()}, layers {assignment.layers}"
     gathered = trace.gather(stopwatch.spans, segment_start=stopwatch.segment_start, name=name)
     if gathered is not None:
         write_json(directory.trace, gathered)
 
 
-def gather_records(progress: Progress, stopwatch: Stopwatch, place: Place) -> tuple[RankRecord, ...]:
+def gather_records(
+    progress: Progress, stopwatch: Stopwatch, assignment: Assignment
+) -> tuple[RankRecord, ...]:
     """What each worker did, by rank. Collective.
 
     Args:
         progress: At the end of the run.
         stopwatch: This rank's.
-        place: What this rank trained in the last phase.
+        assignment: What this rank trained in the last phase.
     """
-    blocks, layers = (" → ".join(places) for places in zip(*progress.places, strict=True))
+    blocks, layers = (" → ".join(assignments) for assignments in zip(*progress.assignments, strict=True))
     own = RankRecord(
         rank=dist.get_rank(),
         block=blocks,
@@ -85,7 +87,7 @@ def gather_records(progress: Progress, stopwatch: Stopwatch, place: Place) -> tu
         exchange_seconds=stopwatch.exchange_seconds,
         sent_bytes=stopwatch.sent_bytes,
         peak_memory_bytes=progress.peak_memory_bytes,
-        predicted_step_seconds=place.predicted_step_seconds if len(progress.places) == 1 else None,
+        predicted_step_seconds=assignment.predicted_step_seconds if len(progress.assignments) == 1 else None,
     )
     every: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(every, own)

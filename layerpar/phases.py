@@ -8,17 +8,17 @@ from typing import Any
 from torch import Tensor
 
 from layerpar.config import RunConfig
-from layerpar.datasets.base import Loader, Request
+from layerpar.datasets.base import Loader, LoaderSpec
+from layerpar.engine.contract import Engine, Workload
+from layerpar.engine.gather import from_owner
+from layerpar.engine.idle import IdleEngine
 from layerpar.measure.stopwatch import Stopwatch
-from layerpar.modes.base import Engine, Workload
-from layerpar.modes.gather import from_owner
-from layerpar.modes.resting import Resting
-from layerpar.optimizers import Moments
+from layerpar.optimizers import OptimizerState
 from layerpar.ranks import Ranks
 
 
 @dataclass(frozen=True)
-class Legacy:
+class PhaseState:
     """What a phase leaves to the next one; the same on every rank.
 
     Attributes:
@@ -28,7 +28,7 @@ class Legacy:
     """
 
     weights: dict[str, Tensor]
-    moments: Moments
+    moments: OptimizerState
 
 
 def assemble(
@@ -37,8 +37,8 @@ def assemble(
     stopwatch: Stopwatch,
     *,
     phase: int = 0,
-    legacy: Legacy | None = None,
-    pinned: dict[str, Any] | None = None,
+    handed_over: PhaseState | None = None,
+    recorded_decisions: dict[str, Any] | None = None,
 ) -> tuple[Workload, Engine, Loader]:
     """All that trains in a phase, on this rank: same weights and same batches in every mode. Collective.
 
@@ -47,32 +47,32 @@ def assemble(
         ranks: Which worker this is.
         stopwatch: Counts its seconds.
         phase: Which phase, from 0; a run without phases is one.
-        legacy: Of the phase before; None to start from fresh weights.
-        pinned: `Engine.notes` of an earlier part of this phase, whose decisions hold.
+        handed_over: Of the phase before; None to start from fresh weights.
+        recorded_decisions: `Engine.decisions` of an earlier part of this phase, whose decisions hold.
     """
     own, device = config.parts[phase].config, stopwatch.device
-    facts = own.dataset.facts()
-    network = own.architecture.create(facts.input_shape, facts.num_classes, seed=own.seed)
-    if legacy is not None:
-        network.plain.load_state_dict(legacy.weights)
+    info = own.dataset.info()
+    network = own.architecture.create(info.input_shape, info.num_classes, seed=own.seed)
+    if handed_over is not None:
+        network.plain.load_state_dict(handed_over.weights)
     network.plain.to(device)
-    steps_per_epoch = facts.num_train // own.batch_size
+    steps_per_epoch = info.num_train // own.batch_size
     num_working = own.mode.num_workers(config.workers)
     workload = Workload(
         own,
         network,
-        facts,
+        info,
         replace(ranks, world_size=num_working),
         device,
         total_steps=config.epochs * steps_per_epoch,
         stopwatch=stopwatch,
         first_step=sum(part.config.epochs for part in config.parts[:phase]) * steps_per_epoch,
-        pinned=pinned,
+        recorded_decisions=recorded_decisions,
     )
-    engine = own.mode.engine(workload) if ranks.rank < num_working else Resting()
-    if legacy is not None:
-        engine.set_moments(legacy.moments)
-    request = Request(
+    engine = own.mode.engine(workload) if ranks.rank < num_working else IdleEngine()
+    if handed_over is not None:
+        engine.set_optimizer_state(handed_over.moments)
+    spec = LoaderSpec(
         seed=own.seed,
         batch_size=own.batch_size,
         shard=engine.shard,
@@ -80,10 +80,10 @@ def assemble(
         device=device,
         channels_last=own.architecture.channels_last,
     )
-    return workload, engine, own.dataset.loader(request)
+    return workload, engine, own.dataset.loader(spec)
 
 
-def bequeath(config: RunConfig, phase: int, engine: Engine) -> Legacy:
+def hand_over(config: RunConfig, phase: int, engine: Engine) -> PhaseState:
     """What the engine of a phase leaves to the phase after it. Collective.
 
     Args:
@@ -93,5 +93,5 @@ def bequeath(config: RunConfig, phase: int, engine: Engine) -> Legacy:
     """
     before, after = (config.parts[index].config.optimizer for index in (phase, phase + 1))
     weights = from_owner(engine.full_state(), owner=engine.owner)
-    moments = engine.moments() if after.inherits(before) else {}
-    return Legacy(weights, from_owner(moments, owner=engine.owner))
+    moments = engine.optimizer_state() if after.inherits(before) else {}
+    return PhaseState(weights, from_owner(moments, owner=engine.owner))

@@ -19,12 +19,13 @@ class Ranks:
     Attributes:
         rank: From 0.
         world_size: Number of workers.
-        staged: Messages must be copied through the CPU's memory (workers share a GPU, so gloo carries them).
+        via_host: Messages must be copied through the CPU's memory, since workers share a GPU and gloo
+            carries them.
     """
 
     rank: int
     world_size: int
-    staged: bool = False
+    via_host: bool = False
 
 
 def worker_device(requested: str, local_rank: int) -> torch.device:
@@ -49,7 +50,7 @@ def shares_device(device: torch.device, local_world_size: int) -> bool:
 def join(device: torch.device, *, timeout_seconds: float) -> Ranks:
     """Join the process group that torchrun's environment variables describe. Collective.
 
-    gloo on the CPU and where workers share a GPU (their tensors are then staged through the CPU);
+    gloo on the CPU and where workers share a GPU (their tensors are then via_host through the CPU);
     nccl beside it where every worker has a GPU of its own.
     """
     shared = shares_device(device, int(os.environ["LOCAL_WORLD_SIZE"]))
@@ -57,4 +58,4 @@ def join(device: torch.device, *, timeout_seconds: float) -> Ranks:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
-    return Ranks(dist.get_rank(), dist.get_world_size(), staged=shared)
+    return Ranks(dist.get_rank(), dist.get_world_size(), via_host=shared)

@@ -43,10 +43,10 @@ def resume(root: Path, console: Console, *, started: float) -> Outcome:
         require(folder is not None, f"{root} has no checkpoint yet; try layerpar train")
         assert folder is not None
         config = load(directory.run_yaml)
-        facts = check(config)
+        info = check(config)
         offset = checkpoint.cut_metrics(directory, folder)
         directory.summary.unlink(missing_ok=True)
         write_status(directory, "created", phase="starting")
     label = " → ".join(phase.name for phase in config.parts)
     console.print(f"{label}  goes on after epoch {folder.name} of {config.epochs}", highlight=False)
-    return carry_out(config, facts, directory, console, label=label, started=started, offset=offset)
+    return carry_out(config, info, directory, console, label=label, started=started, offset=offset)

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from layerpar.architectures.base import Network
 from layerpar.config import RunConfig
-from layerpar.datasets.base import Facts
+from layerpar.datasets.base import DatasetInfo
 from layerpar.errors import UserError, require
 from layerpar.launch import Interrupted, WorkerError, launch
 from layerpar.measure.board import check_installed
@@ -41,22 +41,22 @@ class Outcome:
     message: str | None
 
 
-def check(config: RunConfig) -> Facts:
+def check(config: RunConfig) -> DatasetInfo:
     """Refuse what cannot work, before anything starts.
 
     Raises:
         UserError: what is wrong, and the override that repairs it.
     """
     worker_device(config.device, local_rank=0)
-    facts = config.dataset.facts()
+    info = config.dataset.info()
     require(
-        config.batch_size <= facts.num_train,
-        f"batch_size={config.batch_size} is larger than the {facts.num_train} training samples of "
-        f"{config.dataset.name}; try batch_size={facts.num_train}",
+        config.batch_size <= info.num_train,
+        f"batch_size={config.batch_size} is larger than the {info.num_train} training samples of "
+        f"{config.dataset.name}; try batch_size={info.num_train}",
     )
     if config.tensorboard:
         check_installed()
-    most = facts.num_train // config.batch_size
+    most = info.num_train // config.batch_size
     require(
         config.trace_steps <= most,
         f"trace_steps={config.trace_steps} is more than the {most} steps of an epoch; try trace_steps={most}",
@@ -65,8 +65,8 @@ def check(config: RunConfig) -> Facts:
         with phase.naming():
             if config.compile:
                 _check_compile(phase.config)
-            phase.config.mode.check(phase.config, facts, meta_network(config, facts))
-    return facts
+            phase.config.mode.check(phase.config, info, meta_network(config, info))
+    return info
 
 
 def _check_compile(config: RunConfig) -> None:
@@ -85,12 +85,12 @@ def _check_compile(config: RunConfig) -> None:
     )
 
 
-def meta_network(config: RunConfig, facts: Facts) -> Callable[[], Network]:
+def meta_network(config: RunConfig, info: DatasetInfo) -> Callable[[], Network]:
     """Makes the network on the meta device: layers and sizes without memory."""
 
     def build() -> Network:
         with torch.device("meta"):
-            return config.architecture.build(facts.input_shape, facts.num_classes)
+            return config.architecture.build(info.input_shape, info.num_classes)
 
     return build
 
@@ -119,11 +119,11 @@ def execute(
     write_status(directory, "created", phase="starting")
     OmegaConf.save(composed, directory.run_yaml, resolve=True)
     try:
-        facts = check(config)
+        info = check(config)
     except UserError as error:
         _end(directory, config, "refused", str(error))
         raise
-    return carry_out(config, facts, directory, console, label=label, started=started)
+    return carry_out(config, info, directory, console, label=label, started=started)
 
 
 @contextmanager
@@ -143,7 +143,7 @@ def alone(directory: RunDirectory) -> Iterator[None]:
 
 def carry_out(
     config: RunConfig,
-    facts: Facts,
+    info: DatasetInfo,
     directory: RunDirectory,
     console: Console,
     *,
@@ -157,7 +157,7 @@ def carry_out(
         UserError: another process runs this directory.
         Interrupted: the user or the system stopped it; the status says so and no worker is left.
     """
-    steps = config.epochs * (facts.num_train // config.batch_size)
+    steps = config.epochs * (info.num_train // config.batch_size)
     try:
         with (
             alone(directory),

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from layerpar.config import RunConfig
 from layerpar.datasets.base import Loader
+from layerpar.engine.contract import Engine, StepResult
+from layerpar.engine.gather import from_owner
 from layerpar.errors import DivergedError
 from layerpar.measure.records import MetricsLog
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.measure.trace import middle
-from layerpar.modes.base import Engine, StepResult
-from layerpar.modes.gather import from_owner
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Progress:
         train_seconds: The clock: per segment the MAX over ranks, summed.
         evaluations: (train seconds, test accuracy, test loss) at the end of each epoch.
         phase_seconds: Train seconds of each phase that was begun.
-        places: Blocks and layers that this rank trained in each phase that was begun.
+        assignments: Blocks and layers that this rank trained in each phase that was begun.
         peak_memory_bytes: Of this rank, the highest of all phases.
         start_seconds: From the command to the first step of the clock.
     """
@@ -40,7 +40,7 @@ class Progress:
     train_seconds: float = 0.0
     evaluations: list[tuple[float, float, float]] = field(default_factory=list)
     phase_seconds: list[float] = field(default_factory=list)
-    places: list[tuple[str, str]] = field(default_factory=list)
+    assignments: list[tuple[str, str]] = field(default_factory=list)
     peak_memory_bytes: int = 0
     start_seconds: float = 0.0
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from layerpar import checkpoint
 from layerpar.config import RunConfig
 from layerpar.course import Course, follow
+from layerpar.engine import cuts
 from layerpar.measure.stopwatch import Stopwatch
-from layerpar.modes import cuts
 from layerpar.paths import RunDirectory
 from layerpar.ranks import Ranks
 from layerpar.train import Progress

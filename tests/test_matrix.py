@@ -15,7 +15,7 @@ from torch import Tensor
 
 from layerpar.architectures.base import Network
 from layerpar.config import RunConfig
-from layerpar.datasets.base import Request
+from layerpar.datasets.base import LoaderSpec
 from layerpar.paths import config_directory
 from layerpar.ranks import Ranks
 
@@ -117,7 +117,7 @@ def unchanged_layers(network: Network, state: dict[str, Tensor]) -> list[int]:
 
 
 def held_out_images(config: RunConfig) -> Tensor:
-    everything = Request(
+    everything = LoaderSpec(
         seed=0, batch_size=BATCH_SIZE, shard=slice(0, BATCH_SIZE), images=True, device=torch.device("cpu")
     )
     (test,) = config.dataset.loader(everything).test()

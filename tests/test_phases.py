@@ -14,7 +14,7 @@ from layerpar.config import RunConfig
 from layerpar.errors import UserError
 from layerpar.measure.records import Results, summary
 from layerpar.measure.stopwatch import Stopwatch
-from layerpar.phases import assemble, bequeath
+from layerpar.phases import assemble, hand_over
 from layerpar.ranks import Ranks
 from layerpar.run import check
 from layerpar.train import Progress, train_epoch
@@ -37,14 +37,14 @@ def phases(*kinds: str, epochs: int = 1) -> list[str]:
 
 def trained_through(ranks: Ranks, config: RunConfig) -> tuple[Weights | None, Progress, Stopwatch]:
     """All phases, without evaluations and records."""
-    stopwatch, progress, legacy = Stopwatch(torch.device("cpu")), Progress(), None
+    stopwatch, progress, handed_over = Stopwatch(torch.device("cpu")), Progress(), None
     for index, phase in enumerate(config.parts):
-        _, engine, loader = assemble(config, ranks, stopwatch, phase=index, legacy=legacy)
+        _, engine, loader = assemble(config, ranks, stopwatch, phase=index, handed_over=handed_over)
         progress.phase_seconds.append(0.0)
         for _ in range(phase.config.epochs):
             train_epoch(engine, loader, config, progress, stopwatch=stopwatch, log=None)
         if index + 1 < len(config.parts):
-            legacy = bequeath(config, index, engine)
+            handed_over = hand_over(config, index, engine)
     return engine.full_state(), progress, stopwatch
 
 

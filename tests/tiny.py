@@ -19,11 +19,11 @@ from torch import Tensor
 
 from layerpar.config import RunConfig, load, parse
 from layerpar.datasets.base import Loader
+from layerpar.engine.contract import Engine
 from layerpar.job import run
 from layerpar.launch import Launcher
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.measure.trace import middle
-from layerpar.modes.base import Engine
 from layerpar.paths import RunDirectory, config_directory
 from layerpar.phases import assemble
 from layerpar.ranks import Ranks

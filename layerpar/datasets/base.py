@@ -1,4 +1,4 @@
-"""What a data set is: facts known without reading it, and a loader that gives every mode the same batches."""
+"""What a data set is: info known without reading it, and a loader that gives every mode the same batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from layerpar.seeds import stream
 
 
 @dataclass(frozen=True)
-class Facts:
+class DatasetInfo:
     """What must be known of a data set before anything starts.
 
     Attributes:
@@ -49,7 +49,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Request:
+class LoaderSpec:
     """What one worker wants of a data set.
 
     Attributes:
@@ -110,7 +110,7 @@ class Dataset:
         """Whether a training image differs from one epoch to the next."""
         return False
 
-    def facts(self) -> Facts:
+    def info(self) -> DatasetInfo:
         """Sizes and shapes, reading as little as possible; called once before any worker starts.
 
         Raises:
@@ -118,8 +118,8 @@ class Dataset:
         """
         raise NotImplementedError
 
-    def loader(self, request: Request) -> Loader:
-        """Read the data (on every worker) and serve it as `request` says."""
+    def loader(self, spec: LoaderSpec) -> Loader:
+        """Read the data (on every worker) and serve it as `spec` says."""
         raise NotImplementedError
 
 

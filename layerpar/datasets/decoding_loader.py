@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from layerpar.datasets.base import Batch, Request, epoch_order
+from layerpar.datasets.base import Batch, LoaderSpec, epoch_order
 from layerpar.datasets.decode import Decoder, Job
 from layerpar.datasets.normalise import Normalise, lay_out
 from layerpar.datasets.pictures import Pictures
@@ -40,40 +40,38 @@ class DecodingLoader:
         train: Training pictures.
         test: Test pictures.
         options: Sizes, decode workers, and what to do with a corrupt picture.
-        request: What this worker wants.
+        spec: What this worker wants.
 
     Attributes:
         corrupt: The files met so far that cannot be read, with the reasons.
     """
 
-    def __init__(self, train: Pictures, test: Pictures, *, options: ImageFolder, request: Request) -> None:
-        self.steps_per_epoch = len(train) // request.batch_size
+    def __init__(self, train: Pictures, test: Pictures, *, options: ImageFolder, spec: LoaderSpec) -> None:
+        self.steps_per_epoch = len(train) // spec.batch_size
         self.corrupt: dict[str, str] = {}
         self._skip = options.corrupt == "skip"
-        self._request = request
-        self._labels = train.labels.to(request.device)
-        self._test_labels = test.labels.to(request.device)
-        if not request.images:
+        self._spec = spec
+        self._labels = train.labels.to(spec.device)
+        self._test_labels = test.labels.to(spec.device)
+        if not spec.images:
             return
-        self._normalise = Normalise(MEAN, STD, request.device)
+        self._normalise = Normalise(MEAN, STD, spec.device)
         cropped = v2.Compose([v2.RandomResizedCrop(options.size, antialias=True), v2.RandomHorizontalFlip()])
         centred = v2.Compose([v2.Resize(options.resize, antialias=True), v2.CenterCrop(options.size)])
-        self._feed = _Feed(Decoder(train, cropped, size=options.size, seed=request.seed), options, request)
-        self._test_feed = _Feed(
-            Decoder(test, centred, size=options.size, seed=request.seed), options, request
-        )
+        self._feed = _Feed(Decoder(train, cropped, size=options.size, seed=spec.seed), options, spec)
+        self._test_feed = _Feed(Decoder(test, centred, size=options.size, seed=spec.seed), options, spec)
 
     def train(self, epoch: int) -> Iterator[Batch]:
-        order = epoch_order(len(self._labels), seed=self._request.seed, epoch=epoch)
-        batches = order.split(self._request.batch_size)[: self.steps_per_epoch]
-        chosen = [batch[self._request.shard] for batch in batches]
-        if not self._request.images:
+        order = epoch_order(len(self._labels), seed=self._spec.seed, epoch=epoch)
+        batches = order.split(self._spec.batch_size)[: self.steps_per_epoch]
+        chosen = [batch[self._spec.shard] for batch in batches]
+        if not self._spec.images:
             return self._labels_only(self._labels, chosen)
         return self._decoded(self._feed, self._labels, epoch, chosen)
 
     def test(self) -> Iterator[Batch]:
         chosen = list(torch.arange(len(self._test_labels)).split(TEST_BATCH))
-        if not self._request.images:
+        if not self._spec.images:
             return self._labels_only(self._test_labels, chosen)
         return self._decoded(self._test_feed, self._test_labels, TEST_EPOCH, chosen)
 
@@ -86,8 +84,8 @@ class DecodingLoader:
         for batch, (stored, unreadable) in zip(chosen, feed.serve(jobs), strict=True):
             for path, reason in unreadable.items():
                 self._report(path, reason)
-            images = self._normalise(stored.to(self._request.device, non_blocking=True))
-            images = lay_out(images, channels_last=self._request.channels_last)
+            images = self._normalise(stored.to(self._spec.device, non_blocking=True))
+            images = lay_out(images, channels_last=self._spec.channels_last)
             yield Batch(images, labels[batch.to(labels.device)], batch)
 
     def _report(self, path: str, reason: str) -> None:
@@ -104,7 +102,7 @@ class _Feed:
     An iteration that was left early is dropped by the next one.
     """
 
-    def __init__(self, decoder: Decoder, options: ImageFolder, request: Request) -> None:
+    def __init__(self, decoder: Decoder, options: ImageFolder, spec: LoaderSpec) -> None:
         processes = options.decode_workers
         self._jobs: list[Job] = []
         self._loader = DataLoader(
@@ -114,7 +112,7 @@ class _Feed:
             num_workers=processes,
             prefetch_factor=options.prefetch if processes else None,
             persistent_workers=processes > 0,
-            pin_memory=request.device.type == "cuda",
+            pin_memory=spec.device.type == "cuda",
             worker_init_fn=_die_with_parent,
             generator=torch.Generator(),
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from layerpar.datasets.augment import UNCHANGED, Augment
-from layerpar.datasets.base import Dataset, Facts, Loader, Request, limited
+from layerpar.datasets.base import Dataset, DatasetInfo, Loader, LoaderSpec, limited
 from layerpar.datasets.memory import MemoryLoader, Samples
 
 NUM_TRAIN, NUM_TEST = 1437, 360
@@ -25,11 +25,11 @@ class Digits(Dataset):
     def is_random(self) -> bool:
         return self.augment != UNCHANGED
 
-    def facts(self) -> Facts:
+    def info(self) -> DatasetInfo:
         train, test = limited(NUM_TRAIN, self.train_limit), limited(NUM_TEST, self.test_limit)
-        return Facts((1, 8, 8), 10, train, test)
+        return DatasetInfo((1, 8, 8), 10, train, test)
 
-    def loader(self, request: Request) -> Loader:
+    def loader(self, spec: LoaderSpec) -> Loader:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
 
@@ -37,12 +37,12 @@ class Digits(Dataset):
         chosen = train_test_split(pixels, labels, test_size=NUM_TEST, random_state=0, stratify=labels)
         images = [torch.from_numpy(part * (255 / 16)).byte().view(-1, 1, 8, 8) for part in chosen[:2]]
         targets = [torch.from_numpy(part).long() for part in chosen[2:]]
-        facts = self.facts()
+        info = self.info()
         return MemoryLoader(
-            Samples(images[0], targets[0]).first(facts.num_train),
-            Samples(images[1], targets[1]).first(facts.num_test),
+            Samples(images[0], targets[0]).first(info.num_train),
+            Samples(images[1], targets[1]).first(info.num_test),
             mean=(0.305,),
             std=(0.376,),
-            request=request,
+            spec=spec,
             augment=self.augment,
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from layerpar.datasets.base import Dataset, Facts, Loader, Request, default_root
+from layerpar.datasets.base import Dataset, DatasetInfo, Loader, LoaderSpec, default_root
 from layerpar.datasets.pictures import Pictures, class_folders, list_pictures
 from layerpar.errors import require, require_at_least, require_choice
 
@@ -48,20 +48,20 @@ class ImageFolder(Dataset):
     def is_random(self) -> bool:
         return True
 
-    def facts(self) -> Facts:
+    def info(self) -> DatasetInfo:
         """What listing the folders tells; no picture is opened.
 
         Raises:
             UserError: a folder is missing, empty or of an unknown class.
         """
         train, test = self._splits
-        return Facts((3, self.size, self.size), len(self.classes), len(train), len(test))
+        return DatasetInfo((3, self.size, self.size), len(self.classes), len(train), len(test))
 
-    def loader(self, request: Request) -> Loader:
+    def loader(self, spec: LoaderSpec) -> Loader:
         from layerpar.datasets.decoding_loader import DecodingLoader
 
         train, test = self._splits
-        return DecodingLoader(train, test, options=self, request=request)
+        return DecodingLoader(train, test, options=self, spec=spec)
 
     @property
     def folder(self) -> Path:

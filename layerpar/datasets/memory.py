@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from layerpar.datasets.augment import UNCHANGED, Augment, Draws, crop_and_mirror, cut_out
-from layerpar.datasets.base import Batch, Request, epoch_order
+from layerpar.datasets.base import Batch, LoaderSpec, epoch_order
 from layerpar.datasets.normalise import Normalise, lay_out
 from layerpar.seeds import stream
 
@@ -38,7 +38,7 @@ class MemoryLoader:
         test: Test samples.
         mean: Per channel, of pixels in [0, 1].
         std: Per channel, of pixels in [0, 1].
-        request: What this worker wants.
+        spec: What this worker wants.
         augment: How training images are varied.
     """
 
@@ -49,43 +49,43 @@ class MemoryLoader:
         *,
         mean: tuple[float, ...],
         std: tuple[float, ...],
-        request: Request,
+        spec: LoaderSpec,
         augment: Augment = UNCHANGED,
     ) -> None:
-        self._request = request
+        self._spec = spec
         self._train = self._place(train)
         self._test = self._place(test)
-        self._normalise = Normalise(mean, std, request.device)
+        self._normalise = Normalise(mean, std, spec.device)
         self._augment = augment
-        self.steps_per_epoch = len(train.labels) // request.batch_size
+        self.steps_per_epoch = len(train.labels) // spec.batch_size
 
     def train(self, epoch: int) -> Iterator[Batch]:
-        order = epoch_order(len(self._train.labels), seed=self._request.seed, epoch=epoch)
-        on_device = order.to(self._request.device)
-        draws = self._draw(epoch) if self._request.images else None
+        order = epoch_order(len(self._train.labels), seed=self._spec.seed, epoch=epoch)
+        on_device = order.to(self._spec.device)
+        draws = self._draw(epoch) if self._spec.images else None
         for step in range(self.steps_per_epoch):
-            first = step * self._request.batch_size
-            batch = slice(first, first + self._request.batch_size)
-            own = None if draws is None else draws[batch][self._request.shard]
-            chosen, indices = (places[batch][self._request.shard] for places in (on_device, order))
+            first = step * self._spec.batch_size
+            batch = slice(first, first + self._spec.batch_size)
+            own = None if draws is None else draws[batch][self._spec.shard]
+            chosen, indices = (places[batch][self._spec.shard] for places in (on_device, order))
             yield self._batch(self._train, chosen, indices, own)
 
     def test(self) -> Iterator[Batch]:
         for indices in torch.arange(len(self._test.labels)).split(TEST_BATCH):
-            yield self._batch(self._test, indices.to(self._request.device), indices, None)
+            yield self._batch(self._test, indices.to(self._spec.device), indices, None)
 
     def _place(self, samples: Samples) -> Samples:
-        images = samples.images if self._request.images else samples.images[:0]
-        return Samples(images.contiguous().to(self._request.device), samples.labels.to(self._request.device))
+        images = samples.images if self._spec.images else samples.images[:0]
+        return Samples(images.contiguous().to(self._spec.device), samples.labels.to(self._spec.device))
 
     def _draw(self, epoch: int) -> Draws:
         height, width = self._train.images.shape[2:]
-        generator = stream(self._request.seed, epoch, AUGMENTATION)
-        return self._augment.draw(len(self._train.labels), height, width, generator).to(self._request.device)
+        generator = stream(self._spec.seed, epoch, AUGMENTATION)
+        return self._augment.draw(len(self._train.labels), height, width, generator).to(self._spec.device)
 
     def _batch(self, samples: Samples, chosen: Tensor, indices: Tensor, draws: Draws | None) -> Batch:
         labels = samples.labels[chosen]
-        if not self._request.images:
+        if not self._spec.images:
             return Batch(None, labels, indices)
         stored = samples.images.index_select(0, chosen)
         if draws is not None and (self._augment.pad or self._augment.flip):
@@ -93,4 +93,4 @@ class MemoryLoader:
         images = self._normalise(stored)
         if draws is not None and self._augment.cutout:
             images = cut_out(images, draws.centre, side=self._augment.cutout)
-        return Batch(lay_out(images, channels_last=self._request.channels_last), labels, indices)
+        return Batch(lay_out(images, channels_last=self._spec.channels_last), labels, indices)

@@ -1,4 +1,4 @@
-"""Published small sets: their facts are known, their files are read by torchvision's own classes."""
+"""Published small sets: their info are known, their files are read by torchvision's own classes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from layerpar.datasets.augment import UNCHANGED, Augment
-from layerpar.datasets.base import Dataset, Facts, Loader, Request, default_root, limited
+from layerpar.datasets.base import Dataset, DatasetInfo, Loader, LoaderSpec, default_root, limited
 from layerpar.datasets.catalogue import SOURCES
 from layerpar.datasets.download import obtain
 from layerpar.datasets.memory import MemoryLoader
@@ -39,7 +39,7 @@ class Published(Dataset):
     def is_random(self) -> bool:
         return self.augment != UNCHANGED
 
-    def facts(self) -> Facts:
+    def info(self) -> DatasetInfo:
         """Constants, once the files are there (downloaded if need be) and are what they should be.
 
         Raises:
@@ -50,15 +50,15 @@ class Published(Dataset):
         if missing is not None:
             obtain(source, self._folder, missing)
         source.check(self._folder, checksums=self.verify_checksums)
-        return Facts(
+        return DatasetInfo(
             source.input_shape,
             source.num_classes,
             limited(source.num_train, self.train_limit),
             limited(source.num_test, self.test_limit),
         )
 
-    def loader(self, request: Request) -> Loader:
-        """Read the files that `facts` has checked.
+    def loader(self, spec: LoaderSpec) -> Loader:
+        """Read the files that `info` has checked.
 
         Raises:
             UserError: a file does not hold what it should.
@@ -70,7 +70,7 @@ class Published(Dataset):
             test.first(limited(source.num_test, self.test_limit)),
             mean=source.mean,
             std=source.std,
-            request=request,
+            spec=spec,
             augment=self.augment,
         )
 

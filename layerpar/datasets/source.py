@@ -1,4 +1,4 @@
-"""What must be known of a published set: its facts, its files and how to tell whether they are whole."""
+"""What must be known of a published set: its info, its files and how to tell whether they are whole."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from layerpar.datasets.base import Dataset, Facts, Loader, Request, limited
+from layerpar.datasets.base import Dataset, DatasetInfo, Loader, LoaderSpec, limited
 from layerpar.datasets.memory import MemoryLoader, Samples
 from layerpar.errors import require, require_at_least
 
@@ -36,22 +36,22 @@ class Synthetic(Dataset):
         for key in ("num_classes", "num_train", "num_test"):
             require_at_least(f"dataset.{key}", getattr(self, key), 1)
 
-    def facts(self) -> Facts:
+    def info(self) -> DatasetInfo:
         channels, height, width = self.shape
         train, test = limited(self.num_train, self.train_limit), limited(self.num_test, self.test_limit)
-        return Facts((channels, height, width), self.num_classes, train, test)
+        return DatasetInfo((channels, height, width), self.num_classes, train, test)
 
-    def loader(self, request: Request) -> Loader:
-        facts = self.facts()
+    def loader(self, spec: LoaderSpec) -> Loader:
+        info = self.info()
         generator = torch.Generator().manual_seed(self.data_seed)
         patterns = torch.randint(0, 256, (self.num_classes, *self.shape), generator=generator)
-        labels = torch.randint(0, self.num_classes, (facts.num_train + facts.num_test,), generator=generator)
+        labels = torch.randint(0, self.num_classes, (info.num_train + info.num_test,), generator=generator)
         noise = torch.randint(0, 256, (len(labels), *self.shape), generator=generator)
         images = ((patterns[labels] + noise) // 2).to(torch.uint8)
         return MemoryLoader(
-            Samples(images[: facts.num_train], labels[: facts.num_train]),
-            Samples(images[facts.num_train :], labels[facts.num_train :]),
+            Samples(images[: info.num_train], labels[: info.num_train]),
+            Samples(images[info.num_train :], labels[info.num_train :]),
             mean=(0.5,) * self.shape[0],
             std=(0.2,) * self.shape[0],
-            request=request,
+            spec=spec,
         )

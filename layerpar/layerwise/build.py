@@ -10,17 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerpar.layerwise.block import Links, Parts
-from layerpar.layerwise.borders import Borders
-from layerpar.layerwise.chain import Chain
-from layerpar.layerwise.engine import Stretch
-from layerpar.layerwise.grid import Grid
-from layerpar.layerwise.links import ACTIVATIONS, PROBES, Queue, Receiver, Sender
+from layerpar.engine.contract import Workload
+from layerpar.engine.cuts import Cuts
+from layerpar.layerwise.aggregation_context import AggregationContext
+from layerpar.layerwise.engine import WorkerSlice
 from layerpar.layerwise.stream import StreamEngine
 from layerpar.layerwise.weights import WeightsEngine
-from layerpar.modes.base import Workload
-from layerpar.modes.cuts import Cuts
+from layerpar.objectives.base import BlockSpec, Links
 from layerpar.seeds import stream_seed
+from layerpar.transport.boundaries import Borders
+from layerpar.transport.grid import Grid
+from layerpar.transport.links import ACTIVATIONS, PROBES, Queue, Receiver, Sender
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Plan:
         mine = self.placement[position]
         return range(self.blocks[mine.start].start, self.blocks[mine.stop - 1].stop)
 
-    def notes(self) -> dict[str, Any]:
+    def decisions(self) -> dict[str, Any]:
         """What the records tell of it."""
-        return self.cuts.notes([list(mine) for mine in self.placement])
+        return self.cuts.decisions([list(mine) for mine in self.placement])
 
 
 def build_stream(workload: Workload, grid: Grid, plan: Plan, *, queue_depth: int) -> StreamEngine:
@@ -78,9 +78,9 @@ def build_stream(workload: Workload, grid: Grid, plan: Plan, *, queue_depth: int
         block_parts(workload, plan, index, borders.outputs, Links(*links))
         for index, links in zip(mine, zip(*ends, strict=True), strict=True)
     ]
-    stretch = _stretch(workload, grid, plan, parts, borders, receiver=receiver, sender=sender)
+    worker_slice = _stretch(workload, grid, plan, parts, borders, receiver=receiver, sender=sender)
     return StreamEngine(
-        stretch, entry=entry, gradient_receiver=gradient_receiver, gradient_sender=gradient_sender
+        worker_slice, entry=entry, gradient_receiver=gradient_receiver, gradient_sender=gradient_sender
     )
 
 
@@ -103,30 +103,30 @@ def build_weights(workload: Workload, grid: Grid, plan: Plan) -> WeightsEngine:
         links = Links(entries[layers.start], None)
         whole = block_parts(workload, plan, index, borders.outputs, links)
         parts.append(replace(whole, above=frozen[layers.stop :]))
-    stretch = _stretch(workload, grid, plan, parts, borders, receiver=receiver, sender=sender)
+    worker_slice = _stretch(workload, grid, plan, parts, borders, receiver=receiver, sender=sender)
     placement = [plan.layers(position) for position in range(grid.chain_length)]
-    return WeightsEngine(stretch, entries=entries, frozen=frozen, placement=placement)
+    return WeightsEngine(worker_slice, entries=entries, frozen=frozen, placement=placement)
 
 
 def _stretch(
     workload: Workload,
     grid: Grid,
     plan: Plan,
-    parts: list[Parts],
+    parts: list[BlockSpec],
     borders: Borders,
     *,
     receiver: Receiver | None,
     sender: Sender | None,
-) -> Stretch:
+) -> WorkerSlice:
     joint = grid.peers.count > 1 and workload.config.aggregation.averages_gradients
     peers = grid.peers if joint else None
     blocks = [workload.config.objective.block(replace(part, gradient_peers=peers)) for part in parts]
     probe_receiver, probe_sender = borders.downstream(PROBES)
-    chain = Chain(workload, grid, blocks, receiver=probe_receiver, sender=probe_sender)
-    return Stretch(workload, grid, blocks, borders.layers, receiver, sender, chain, plan.notes())
+    chain = AggregationContext(workload, grid, blocks, receiver=probe_receiver, sender=probe_sender)
+    return WorkerSlice(workload, grid, blocks, borders.layers, receiver, sender, chain, plan.decisions())
 
 
-def block_parts(workload: Workload, plan: Plan, index: int, outputs: list[Tensor], links: Links) -> Parts:
+def block_parts(workload: Workload, plan: Plan, index: int, outputs: list[Tensor], links: Links) -> BlockSpec:
     """What block `index` of the plan is made of; its own modules' weights do not depend on the placement.
 
     Args:
@@ -143,12 +143,12 @@ def block_parts(workload: Workload, plan: Plan, index: int, outputs: list[Tensor
             torch.manual_seed(stream_seed(workload.config.seed, "head", layers.stop - 1))
             return build().to(workload.device)
 
-    return Parts(
+    return BlockSpec(
         index=index,
         num_blocks=len(plan.blocks),
         layers=workload.network.layers[layers.start : layers.stop],
         output_shape=tuple(outputs[layers.stop - 1].shape[1:]),
-        num_classes=workload.facts.num_classes,
+        num_classes=workload.info.num_classes,
         seeded=seeded,
         links=links,
         optimizer=workload.config.optimizer,

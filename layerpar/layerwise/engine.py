@@ -8,19 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from layerpar.aggregation.aggregator import Aggregator
 from layerpar.datasets.base import Batch
-from layerpar.layerwise.block import Block
-from layerpar.layerwise.chain import Chain
-from layerpar.layerwise.grid import Grid
-from layerpar.layerwise.links import Receiver, Sender
-from layerpar.layerwise.rounds import Rounds
-from layerpar.modes.base import Place, Workload
-from layerpar.modes.gather import gather_named, gather_state
-from layerpar.optimizers import Moments
+from layerpar.engine.contract import Assignment, Workload
+from layerpar.engine.gather import gather_named, gather_state
+from layerpar.layerwise.aggregation_context import AggregationContext
+from layerpar.objectives.base import Block
+from layerpar.optimizers import OptimizerState
+from layerpar.transport.grid import Grid
+from layerpar.transport.links import Receiver, Sender
 
 
 @dataclass(frozen=True)
-class Stretch:
+class WorkerSlice:
     """The part of the network that one worker of a chain trains.
 
     Attributes:
@@ -31,7 +31,7 @@ class Stretch:
         receiver: Activations from the worker before; None on the first.
         sender: Activations to the worker after; None on the last.
         chain: What aggregation may ask of the other workers.
-        notes: What was decided before training.
+        decisions: What was decided before training.
     """
 
     workload: Workload
@@ -40,8 +40,8 @@ class Stretch:
     layers: range
     receiver: Receiver | None
     sender: Sender | None
-    chain: Chain
-    notes: dict[str, Any]
+    chain: AggregationContext
+    decisions: dict[str, Any]
 
 
 class ChainEngine:
@@ -53,27 +53,27 @@ class ChainEngine:
     been averaged after each step.
     """
 
-    def __init__(self, stretch: Stretch) -> None:
-        grid, config = stretch.grid, stretch.workload.config
+    def __init__(self, worker_slice: WorkerSlice) -> None:
+        grid, config = worker_slice.grid, worker_slice.workload.config
         self.owner = grid.rank == grid.owner
-        self.reads_images = stretch.receiver is None
+        self.reads_images = worker_slice.receiver is None
         first = grid.replica * config.replica_batch_size
         self.shard = slice(first, first + config.replica_batch_size)
-        blocks = stretch.blocks
-        self.place = Place(
+        blocks = worker_slice.blocks
+        self.assignment = Assignment(
             _span(range(blocks[0].index, blocks[-1].index + 1)),
-            _span(stretch.layers),
-            sum(stretch.notes["part_loads"][block.index] for block in blocks),
+            _span(worker_slice.layers),
+            sum(worker_slice.decisions["part_loads"][block.index] for block in blocks),
         )
-        self.notes = stretch.notes
-        self._workload = stretch.workload
+        self.decisions = worker_slice.decisions
+        self._workload = worker_slice.workload
         self._grid = grid
         self._blocks = blocks
-        self._layers = stretch.layers
-        self._receiver = stretch.receiver
-        self._sender = stretch.sender
-        self._chain = stretch.chain
-        self._rounds = Rounds(config.aggregation, blocks, stretch.chain)
+        self._layers = worker_slice.layers
+        self._receiver = worker_slice.receiver
+        self._sender = worker_slice.sender
+        self._chain = worker_slice.chain
+        self._rounds = Aggregator(config.aggregation, blocks, worker_slice.chain)
         self._steps_left = 0
 
     def start(self, steps: int) -> None:
@@ -109,16 +109,16 @@ class ChainEngine:
             owned = network.names(layers.start, layers.stop) if self._grid.replica == 0 else {}
             return gather_state(network, owned, owner=self._grid.owner)
 
-    def moments(self) -> Moments | None:
+    def optimizer_state(self) -> OptimizerState | None:
         named = list(self._workload.network.plain.named_parameters())
         blocks = self._blocks if self._grid.replica == 0 else []
-        own = {name: held for block in blocks for name, held in block.moments(named).items()}
+        own = {name: held for block in blocks for name, held in block.optimizer_state(named).items()}
         return gather_named(own, owner=self._grid.owner)
 
-    def set_moments(self, moments: Moments) -> None:
+    def set_optimizer_state(self, moments: OptimizerState) -> None:
         named = list(self._workload.network.plain.named_parameters())
         for block in self._blocks:
-            block.set_moments(named, moments)
+            block.set_optimizer_state(named, moments)
 
     def state_dict(self) -> dict[str, Any]:
         blocks = {str(block.index): block.state_dict() for block in self._blocks}

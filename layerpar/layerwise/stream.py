@@ -13,16 +13,16 @@ from __future__ import annotations
 from torch import Tensor
 
 from layerpar.datasets.base import Batch
-from layerpar.layerwise.engine import ChainEngine, Stretch
-from layerpar.layerwise.links import Queue, Receiver, Sender
-from layerpar.modes.base import StepResult
+from layerpar.engine.contract import StepResult
+from layerpar.layerwise.engine import ChainEngine, WorkerSlice
+from layerpar.transport.links import Queue, Receiver, Sender
 
 
 class StreamEngine(ChainEngine):
     """One worker's blocks, linked to each other and to the neighbours.
 
     Args:
-        stretch: This worker's part of the network.
+        worker_slice: This worker's part of the network.
         entry: Where images go in on the first worker; None elsewhere.
         gradient_receiver: Gradients from the worker after; None where nothing flows back.
         gradient_sender: Gradients to the worker before; None where nothing flows back.
@@ -30,16 +30,16 @@ class StreamEngine(ChainEngine):
 
     def __init__(
         self,
-        stretch: Stretch,
+        worker_slice: WorkerSlice,
         *,
         entry: Queue | None,
         gradient_receiver: Receiver | None,
         gradient_sender: Sender | None,
     ) -> None:
-        super().__init__(stretch)
+        super().__init__(worker_slice)
         self._entry = entry
-        self._receivers = [link for link in (stretch.receiver, gradient_receiver) if link is not None]
-        self._senders = [link for link in (stretch.sender, gradient_sender) if link is not None]
+        self._receivers = [link for link in (worker_slice.receiver, gradient_receiver) if link is not None]
+        self._senders = [link for link in (worker_slice.sender, gradient_sender) if link is not None]
 
     def start(self, steps: int) -> None:
         super().start(steps)

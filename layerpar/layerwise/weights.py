@@ -14,16 +14,16 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from layerpar.datasets.base import Batch
-from layerpar.layerwise.engine import ChainEngine, Stretch
-from layerpar.layerwise.links import Queue
-from layerpar.modes.base import StepResult
+from layerpar.engine.contract import StepResult
+from layerpar.layerwise.engine import ChainEngine, WorkerSlice
+from layerpar.transport.links import Queue
 
 
 class WeightsEngine(ChainEngine):
     """One worker's blocks, and the other layers as they were at the start of the round.
 
     Args:
-        stretch: This worker's part of the network; its links are for evaluation.
+        worker_slice: This worker's part of the network; its links are for evaluation.
         entries: For each block, the first of its layers, and the queue that it takes its input from.
         frozen: The whole network at w^t, apart from the live blocks; its weights need no gradient.
         placement: The layers of each worker of the chain.
@@ -31,13 +31,13 @@ class WeightsEngine(ChainEngine):
 
     def __init__(
         self,
-        stretch: Stretch,
+        worker_slice: WorkerSlice,
         *,
         entries: dict[int, Queue],
         frozen: list[nn.Module],
         placement: list[range],
     ) -> None:
-        super().__init__(stretch)
+        super().__init__(worker_slice)
         self.reads_images = True
         self._entries = entries
         self._frozen = frozen

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from layerpar.architectures.base import Network
-from layerpar.datasets.base import Facts
+from layerpar.datasets.base import DatasetInfo
+from layerpar.engine.backprop import BackpropEngine
+from layerpar.engine.contract import Engine, Workload
+from layerpar.engine.local_sgd import LocalSGDEngine
 from layerpar.errors import require, require_at_least
-from layerpar.modes.backprop import BackpropEngine
-from layerpar.modes.base import Engine, Mode, Workload
-from layerpar.modes.local_sgd import LocalSGDEngine
-from layerpar.peers import allreduce_bytes
+from layerpar.modes.base import Mode
+from layerpar.transport.replica_group import allreduce_bytes
 
 if TYPE_CHECKING:
     from layerpar.config import RunConfig
@@ -70,7 +71,7 @@ class Data(Mode):
 
     With `aggregation=replace` gradients are averaged in every step (`DistributedDataParallel`). With any
     other rule each worker takes `aggregation.every` steps of its own, and the rule makes the next common
-    weights of the mean: see `layerpar.modes.local_sgd`.
+    weights of the mean: see `layerpar.engine.local_sgd`.
 
     Attributes:
         bucket_mebibytes: Size of the buckets in which gradients travel while backward goes on.
@@ -90,7 +91,7 @@ class Data(Mode):
     def __post_init__(self) -> None:
         require_at_least("mode.bucket_mebibytes", self.bucket_mebibytes, 1)
 
-    def check(self, config: RunConfig, facts: Facts, build: Callable[[], Network]) -> None:
+    def check(self, config: RunConfig, info: DatasetInfo, build: Callable[[], Network]) -> None:
         workers, batch_size = config.workers, config.batch_size
         nearest = max(1, round(batch_size / workers)) * workers
         require(

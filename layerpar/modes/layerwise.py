@@ -8,13 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from layerpar.architectures.base import Network
-from layerpar.datasets.base import Facts
+from layerpar.datasets.base import DatasetInfo
+from layerpar.engine import cuts
+from layerpar.engine.contract import Engine, Workload
 from layerpar.errors import require, require_at_least, require_choice
-from layerpar.layerwise import partition
 from layerpar.layerwise.build import Plan, build_stream, build_weights
-from layerpar.layerwise.grid import arrange
-from layerpar.modes import cuts
-from layerpar.modes.base import Engine, Mode, Workload
+from layerpar.modes.base import Mode
+from layerpar.partition import cuts as partition
+from layerpar.transport.grid import arrange
 
 if TYPE_CHECKING:
     from layerpar.config import RunConfig
@@ -54,7 +55,7 @@ class Layerwise(Mode):
         require_at_least("mode.queue_depth", self.queue_depth, 1)
         require_at_least("mode.replicas", self.replicas, 1)
 
-    def check(self, config: RunConfig, facts: Facts, build: Callable[[], Network]) -> None:
+    def check(self, config: RunConfig, info: DatasetInfo, build: Callable[[], Network]) -> None:
         reason = config.objective.cannot(self.exchange)
         other = "weights" if self.exchange == "activations" else "activations"
         require(

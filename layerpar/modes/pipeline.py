@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from layerpar.architectures.base import Network
-from layerpar.datasets.base import Facts
+from layerpar.datasets.base import DatasetInfo
+from layerpar.engine import cuts
+from layerpar.engine.contract import Engine, Workload
 from layerpar.errors import require, require_at_least, require_choice
-from layerpar.layerwise import costs, partition
-from layerpar.layerwise.costs import LayerSeconds
-from layerpar.layerwise.partition import BlockCost
-from layerpar.modes import cuts
-from layerpar.modes.base import Engine, Mode, Workload
+from layerpar.modes.base import Mode
+from layerpar.partition import costs
+from layerpar.partition import cuts as partition
+from layerpar.partition.costs import LayerSeconds
+from layerpar.partition.cuts import BlockCost
 from layerpar.pipeline.schedules import SCHEDULES, check_microbatches
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ class Pipeline(Mode):
             f"{schedule.stages_per_worker}; try mode.stages_per_worker=null",
         )
 
-    def check(self, config: RunConfig, facts: Facts, build: Callable[[], Network]) -> None:
+    def check(self, config: RunConfig, info: DatasetInfo, build: Callable[[], Network]) -> None:
         workers, num_layers = config.workers, len(build().layers)
         require(workers >= 2, "pipeline: workers=1 has nobody to send to; try workers=2, or mode=serial")
         num_stages = self._num_stages(workers)

@@ -7,18 +7,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from layerpar.architectures.base import Network, activations
-from layerpar.datasets.base import Facts
+from layerpar.datasets.base import DatasetInfo
+from layerpar.engine import cuts
+from layerpar.engine.contract import Engine, Workload
 from layerpar.errors import require, require_choice
-from layerpar.layerwise import costs, partition
-from layerpar.layerwise.block import Block, Links
 from layerpar.layerwise.build import Plan, block_parts
-from layerpar.layerwise.links import ACTIVATIONS, Queue, Wire
-from layerpar.layerwise.local import HEADS, LocalBlock
-from layerpar.modes import cuts
-from layerpar.modes.base import Engine, Mode, Workload
+from layerpar.modes.base import Mode
+from layerpar.objectives.base import Block, Links
+from layerpar.objectives.local import HEADS, LocalBlock
+from layerpar.partition import costs
+from layerpar.partition import cuts as partition
 from layerpar.sequential.engine import SequentialEngine
 from layerpar.sequential.features import worth_keeping
 from layerpar.sequential.shares import steps_per_block
+from layerpar.transport.links import ACTIVATIONS, Queue, Wire
 
 if TYPE_CHECKING:
     from layerpar.config import RunConfig
@@ -34,7 +36,7 @@ class Sequential(Mode):
         blocks: K: `workers` (as many as the parallel modes have), `layers` (one per layer) or a number.
         partition: Where to cut: `balanced` (by measured time), `equal` (by count) or the first layer of
             each block but the first, such as [4].
-        head: Kind of auxiliary head of every block but the last; see `layerpar.layerwise.heads`.
+        head: Kind of auxiliary head of every block but the last; see `layerpar.objectives.heads`.
         shares: Of the run's (or phase's) steps, for each block; null for equal ones.
         cache: Keep what finished blocks make of the training images, as far as it fits into memory; not
             where images vary from epoch to epoch. Changes no result.
@@ -54,7 +56,7 @@ class Sequential(Mode):
     def num_workers(self, workers: int) -> int:
         return 1
 
-    def check(self, config: RunConfig, facts: Facts, build: Callable[[], Network]) -> None:
+    def check(self, config: RunConfig, info: DatasetInfo, build: Callable[[], Network]) -> None:
         num_layers = len(build().layers)
         num_blocks = self._num_blocks(config.workers, num_layers)
         require(
@@ -64,7 +66,7 @@ class Sequential(Mode):
         )
         if isinstance(self.partition, list):
             partition.check_cuts(self.partition, num_layers, num_blocks)
-        total_steps = config.epochs * (facts.num_train // config.batch_size)
+        total_steps = config.epochs * (info.num_train // config.batch_size)
         steps_per_block(total_steps, num_blocks, self.shares)
 
     def _num_blocks(self, workers: int, num_layers: int) -> int:
@@ -75,7 +77,7 @@ class Sequential(Mode):
         chosen = cuts.decide(workload, self.partition, num_blocks, cost=costs.local, head=self.head)
         plan = Plan(chosen, [range(num_blocks)])
         with workload.autocast():
-            outputs = activations(workload.network, workload.facts.input_shape)
+            outputs = activations(workload.network, workload.info.input_shape)
         steps = steps_per_block(workload.num_steps, num_blocks, self.shares)
         sources = [Queue() for _ in chosen.parts]
         blocks: list[Block] = []
@@ -88,13 +90,15 @@ class Sequential(Mode):
                 shape=tuple(outputs[part.stop - 1].shape[1:]),
                 dtype=outputs[part.stop - 1].dtype,
                 channels_last=workload.config.architecture.channels_last,
-                staged=False,
+                via_host=False,
                 tag=ACTIVATIONS,
             )
             for part in chosen.parts[:-1]
         ]
         kept = [False] * len(wires)
         if self.cache and not workload.config.dataset.is_random:
-            kept = worth_keeping(wires, workload.facts.num_train, workload.device)
-        notes = plan.notes() | {"steps_per_block": steps, "cached": kept}
-        return SequentialEngine(workload, blocks, sources, steps=steps, wires=wires, kept=kept, notes=notes)
+            kept = worth_keeping(wires, workload.info.num_train, workload.device)
+        decisions = plan.decisions() | {"steps_per_block": steps, "cached": kept}
+        return SequentialEngine(
+            workload, blocks, sources, steps=steps, wires=wires, kept=kept, decisions=decisions
+        )

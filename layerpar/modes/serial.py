@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from layerpar.modes.backprop import BackpropEngine
-from layerpar.modes.base import Engine, Mode, Workload
+from layerpar.engine.backprop import BackpropEngine
+from layerpar.engine.contract import Engine, Workload
+from layerpar.modes.base import Mode
 
 
 @dataclass(kw_only=True)

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from layerpar.architectures.base import activations
 from layerpar.datasets.base import Batch
-from layerpar.layerwise.links import ACTIVATIONS, Wire
+from layerpar.engine.contract import Assignment, StepResult, Workload
+from layerpar.engine.cuts import Cuts
+from layerpar.engine.gather import gather_named, gather_state
 from layerpar.measure.stopwatch import Stopwatch
-from layerpar.modes.base import Place, StepResult, Workload
-from layerpar.modes.cuts import Cuts
-from layerpar.modes.gather import gather_named, gather_state
-from layerpar.optimizers import Moments
+from layerpar.optimizers import OptimizerState
 from layerpar.pipeline.schedules import Schedule
 from layerpar.pipeline.stage import Stage, StageModule
+from layerpar.transport.links import ACTIVATIONS, Wire
 
 
 class PipelineEngine:
@@ -53,14 +53,14 @@ class PipelineEngine:
         self.owner = self._holder[self._last] == self._rank
         self.reads_images = self._holder[0] == self._rank
         self.shard = slice(0, workload.config.batch_size)
-        self.place = Place(
+        self.assignment = Assignment(
             _listed(placement[self._rank]),
             _listed(self._layers),
             sum(cuts.loads[stage] for stage in placement[self._rank]),
         )
-        self.notes = cuts.notes(placement)
+        self.decisions = cuts.decisions(placement)
         with workload.autocast():
-            outputs = activations(workload.network, workload.facts.input_shape)
+            outputs = activations(workload.network, workload.info.input_shape)
         wires = [self._wire(outputs[part.stop - 1]) for part in cuts.parts[:-1]]
         self._modules = {
             stage: StageModule(
@@ -124,12 +124,12 @@ class PipelineEngine:
             owned |= network.names(layers.start, layers.stop)
         return gather_state(network, owned, owner=self._holder[self._last])
 
-    def moments(self) -> Moments | None:
-        own = self._updater.moments(self._workload.network.plain.named_parameters())
+    def optimizer_state(self) -> OptimizerState | None:
+        own = self._updater.optimizer_state(self._workload.network.plain.named_parameters())
         return gather_named(own, owner=self._holder[self._last])
 
-    def set_moments(self, moments: Moments) -> None:
-        self._updater.set_moments(self._workload.network.plain.named_parameters(), moments)
+    def set_optimizer_state(self, moments: OptimizerState) -> None:
+        self._updater.set_optimizer_state(self._workload.network.plain.named_parameters(), moments)
 
     def state_dict(self) -> dict[str, Any]:
         return {"stages": deepcopy(self._all.state_dict()), "updater": self._updater.state_dict()}
@@ -147,7 +147,7 @@ class PipelineEngine:
             shape=tuple(output.shape[1:]),
             dtype=output.dtype,
             channels_last=self._workload.config.architecture.channels_last,
-            staged=self._workload.ranks.staged,
+            via_host=self._workload.ranks.via_host,
             tag=ACTIVATIONS,
         )
 
@@ -161,14 +161,14 @@ class PipelineEngine:
         # The examples say too that an activation's gradient is wanted, and an image's is not.
         device = self._workload.device
         if module.entry is None:
-            inputs = torch.empty(samples, *self._workload.facts.input_shape, device=device)
+            inputs = torch.empty(samples, *self._workload.info.input_shape, device=device)
         else:
             inputs = module.entry.buffer(samples, device).requires_grad_()
         if module.exit is None:
             outputs = logits.new_empty(samples, *logits.shape[1:])
         else:
             outputs = module.exit.buffer(samples, device)
-        moved = torch.device("cpu") if self._workload.ranks.staged else device
+        moved = torch.device("cpu") if self._workload.ranks.via_host else device
         return Stage(
             module,
             stage,

@@ -10,9 +10,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage
 
-from layerpar.layerwise.links import Wire
+from layerpar.engine.contract import Workload
 from layerpar.measure.stopwatch import Stopwatch, synchronize
-from layerpar.modes.base import Workload
+from layerpar.transport.links import Wire
 
 
 class StageModule(nn.Module):
@@ -50,7 +50,7 @@ class StageModule(nn.Module):
             outputs = self._compiled(activation) if self.training else self.layers(activation)
         if self.exit is None:
             return outputs
-        if self.exit.staged:
+        if self.exit.via_host:
             synchronize(outputs.device)  # else the copy would wait for the computing, and count it
         with exchanging():
             return _Own.apply(self.exit.pack(outputs))

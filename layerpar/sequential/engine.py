@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from layerpar.datasets.base import Batch
-from layerpar.layerwise.block import Block
-from layerpar.layerwise.links import Queue, Wire
-from layerpar.modes.base import Place, StepResult, Workload
-from layerpar.optimizers import Moments
+from layerpar.engine.contract import Assignment, StepResult, Workload
+from layerpar.objectives.base import Block
+from layerpar.optimizers import OptimizerState
 from layerpar.sequential.features import Features
+from layerpar.transport.links import Queue, Wire
 
 
 class SequentialEngine:
@@ -37,7 +37,7 @@ class SequentialEngine:
         steps: Steps of each block's turn.
         wires: How the input of every block but the first is laid out.
         kept: Which of these inputs are kept for all samples.
-        notes: What was decided before training.
+        decisions: What was decided before training.
     """
 
     owner = True
@@ -52,11 +52,11 @@ class SequentialEngine:
         steps: list[int],
         wires: list[Wire],
         kept: list[bool],
-        notes: dict[str, Any],
+        decisions: dict[str, Any],
     ) -> None:
         self.shard = slice(0, workload.config.batch_size)
-        self.place = Place(f"0-{len(blocks) - 1}", f"0-{len(workload.network.layers) - 1}")
-        self.notes = notes
+        self.assignment = Assignment(f"0-{len(blocks) - 1}", f"0-{len(workload.network.layers) - 1}")
+        self.decisions = decisions
         self._workload = workload
         self._plain = workload.network.plain
         self._blocks = blocks
@@ -91,10 +91,10 @@ class SequentialEngine:
     def full_state(self) -> dict[str, Tensor] | None:
         return {name: tensor.cpu().clone() for name, tensor in self._plain.state_dict().items()}
 
-    def moments(self) -> Moments | None:
+    def optimizer_state(self) -> OptimizerState | None:
         return {}
 
-    def set_moments(self, moments: Moments) -> None:
+    def set_optimizer_state(self, moments: OptimizerState) -> None:
         pass  # a block's turn may come long after
 
     def state_dict(self) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class SequentialEngine:
         if self._kept[index - 1] and index == self._turn:
             if index not in self._features:
                 self._features[index] = Features(
-                    self._wires[index - 1], self._workload.facts.num_train, self._workload.device
+                    self._wires[index - 1], self._workload.info.num_train, self._workload.device
                 )
             self._features[index].put(batch.indices, activation)
         return activation

@@ -7,7 +7,7 @@ import os
 import torch
 from torch import Tensor
 
-from layerpar.layerwise.links import Wire
+from layerpar.transport.links import Wire
 
 
 class Features:

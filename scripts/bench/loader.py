@@ -29,7 +29,7 @@ from torchvision.transforms import v2
 
 from layerpar.config import RunConfig, parse
 from layerpar.datasets.augment import Augment
-from layerpar.datasets.base import Request
+from layerpar.datasets.base import LoaderSpec
 from layerpar.datasets.decoding_loader import MEAN, STD
 from layerpar.datasets.image_folder import ImageFolder
 from layerpar.datasets.memory import MemoryLoader, Samples
@@ -120,7 +120,7 @@ def ours(root: Path, workers: int) -> Epoch:
         prefetch=2,
         corrupt="error",
     )
-    loader = dataset.loader(request(DECODE_BATCH, channels_last=False))
+    loader = dataset.loader(spec(DECODE_BATCH, channels_last=False))
     return lambda: (batch.labels for batch in loader.train(0))
 
 
@@ -171,12 +171,12 @@ def enlarged(folder: Path, target: Path) -> Path:
 
 def training_step(config: RunConfig) -> Callable[[], float]:
     """Seconds of CPU time of forward, backward and update, the batch being there."""
-    facts = config.dataset.facts()
-    model = config.architecture.create(facts.input_shape, facts.num_classes, seed=0).plain
+    info = config.dataset.info()
+    model = config.architecture.create(info.input_shape, info.num_classes, seed=0).plain
     updates = config.optimizer.build(model.parameters())
     layout = torch.channels_last if config.architecture.channels_last else torch.contiguous_format
-    images = torch.randn(STEP_BATCH, *facts.input_shape).contiguous(memory_format=layout)
-    labels = torch.randint(0, facts.num_classes, (STEP_BATCH,))
+    images = torch.randn(STEP_BATCH, *info.input_shape).contiguous(memory_format=layout)
+    labels = torch.randint(0, info.num_classes, (STEP_BATCH,))
 
     def step() -> float:
         before = process_time()
@@ -192,17 +192,17 @@ def memory_loader(config: RunConfig, augment: Augment) -> Epoch:
     """The labels of an epoch of random pictures of CIFAR-10's number and size, laid out for the network."""
     images = torch.randint(0, 256, (50_000, 3, 32, 32), dtype=torch.uint8)
     samples = Samples(images, torch.randint(0, 10, (50_000,)))
-    wanted = request(STEP_BATCH, channels_last=config.architecture.channels_last)
+    wanted = spec(STEP_BATCH, channels_last=config.architecture.channels_last)
     loader = MemoryLoader(
-        samples, samples.first(1), mean=(0.5,) * 3, std=(0.2,) * 3, request=wanted, augment=augment
+        samples, samples.first(1), mean=(0.5,) * 3, std=(0.2,) * 3, spec=wanted, augment=augment
     )
     return lambda: (batch.labels for batch in loader.train(0))
 
 
-def request(batch_size: int, *, channels_last: bool) -> Request:
+def spec(batch_size: int, *, channels_last: bool) -> LoaderSpec:
     """The whole batch, with images, on the CPU."""
     shard, cpu = slice(0, batch_size), torch.device("cpu")
-    return Request(
+    return LoaderSpec(
         seed=0, batch_size=batch_size, shard=shard, images=True, device=cpu, channels_last=channels_last
     )
 

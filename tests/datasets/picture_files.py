@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from layerpar.datasets.base import Request
+from layerpar.datasets.base import LoaderSpec
 from layerpar.datasets.image_folder import ImageFolder
 
 SIZE = 8
@@ -62,15 +62,15 @@ def image_folder(root: Path, /, **changes: object) -> ImageFolder:
     return ImageFolder(**options(root, **changes))  # type: ignore[arg-type]
 
 
-def request(
+def spec(
     batch_size: int = 8,
     *,
     shard: slice | None = None,
     images: bool = True,
     seed: int = 0,
     channels_last: bool = False,
-) -> Request:
-    return Request(
+) -> LoaderSpec:
+    return LoaderSpec(
         seed=seed,
         batch_size=batch_size,
         shard=slice(0, batch_size) if shard is None else shard,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from picture_files import SIZE, image_folder, request, write_folder
+from picture_files import SIZE, image_folder, spec, write_folder
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
@@ -48,8 +48,8 @@ def labels(batches: Iterator[Batch]) -> list[int]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_decode_workers_change_no_pixel(root: Path, workers: int) -> None:
-    alone = image_folder(root).loader(request())
-    helped = image_folder(root, decode_workers=workers).loader(request())
+    alone = image_folder(root).loader(spec())
+    helped = image_folder(root, decode_workers=workers).loader(spec())
     for epoch in range(2):
         assert pixels(alone.train(epoch)).equal(pixels(helped.train(epoch)))
     assert pixels(alone.test()).equal(pixels(helped.test()))
@@ -57,8 +57,8 @@ def test_decode_workers_change_no_pixel(root: Path, workers: int) -> None:
 
 @pytest.mark.parametrize("cut", [1, 4, 7])
 def test_shards_put_together_are_the_batch_of_a_single_worker(root: Path, cut: int) -> None:
-    whole = image_folder(root).loader(request())
-    parts = [image_folder(root).loader(request(shard=shard)) for shard in (slice(0, cut), slice(cut, 8))]
+    whole = image_folder(root).loader(spec())
+    parts = [image_folder(root).loader(spec(shard=shard)) for shard in (slice(0, cut), slice(cut, 8))]
     for batch, low, high in zip(whole.train(1), *(part.train(1) for part in parts), strict=True):
         assert batch.images is not None
         assert low.images is not None
@@ -69,32 +69,32 @@ def test_shards_put_together_are_the_batch_of_a_single_worker(root: Path, cut: i
 
 def test_a_worker_without_images_gets_the_labels_and_opens_nothing(tmp_path: Path) -> None:
     folder = image_folder(write_folder(tmp_path))
-    expected = folder.loader(request())
+    expected = folder.loader(spec())
     served = labels(expected.train(0)), labels(expected.test())
     for path in tmp_path.rglob("*.JPEG"):
         path.write_bytes(b"never opened")
-    own = folder.loader(request(images=False))
+    own = folder.loader(spec(images=False))
     assert (labels(own.train(0)), labels(own.test())) == served
     assert all(batch.images is None for batch in own.test())
 
 
 def test_batches_follow_the_epoch_order_and_drop_the_rest(root: Path) -> None:
     folder = image_folder(root)
-    loader = folder.loader(request(seed=3))
+    loader = folder.loader(spec(seed=3))
     assert loader.steps_per_epoch == 3
     every = folder._splits[0].labels
     assert labels(loader.train(5)) == every[epoch_order(27, seed=3, epoch=5)[:24]].tolist()
 
 
 def test_the_whole_test_set_in_order_whatever_the_seed(root: Path) -> None:
-    one, other = (image_folder(root).loader(request(seed=seed)) for seed in (0, 1))
+    one, other = (image_folder(root).loader(spec(seed=seed)) for seed in (0, 1))
     assert labels(one.test()) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert pixels(one.test()).equal(pixels(other.test()))
 
 
 def test_pixels_change_with_seed_and_epoch(root: Path) -> None:
-    loader = image_folder(root).loader(request())
-    other = image_folder(root).loader(request(seed=1))
+    loader = image_folder(root).loader(spec())
+    other = image_folder(root).loader(spec(seed=1))
     assert pixels(loader.train(0)).equal(pixels(loader.train(0)))
     assert not pixels(loader.train(0)).equal(pixels(loader.train(1)))
     assert not pixels(loader.train(0)).equal(pixels(other.train(0)))
@@ -112,7 +112,7 @@ def test_training_pixels_are_those_of_torchvisions_recipe(root: Path) -> None:
             v2.Normalize(MEAN, STD),
         ]
     )
-    served = pixels(folder.loader(request(seed=2)).train(4))
+    served = pixels(folder.loader(spec(seed=2)).train(4))
     train, _ = folder._splits
     for index, image in zip(epoch_order(27, seed=2, epoch=4)[:24].tolist(), served, strict=True):
         torch.manual_seed(stream_seed(2, 4, index))
@@ -132,15 +132,15 @@ def test_test_pixels_are_nearly_those_of_torchvisions_recipe_on_pil(root: Path) 
         ]
     )
     _, test = folder._splits
-    for index, image in enumerate(pixels(folder.loader(request()).test())):
+    for index, image in enumerate(pixels(folder.loader(spec()).test())):
         with Image.open(test.path(index)) as picture:
             one_level = 1.01 / 255 / min(STD)
             assert (image - recipe(picture.convert("RGB"))).abs().max() <= one_level
 
 
 def test_layout_changes_no_pixel(root: Path) -> None:
-    first = next(image_folder(root).loader(request()).train(0)).images
-    last = next(image_folder(root).loader(request(channels_last=True)).train(0)).images
+    first = next(image_folder(root).loader(spec()).train(0)).images
+    last = next(image_folder(root).loader(spec(channels_last=True)).train(0)).images
     assert first is not None
     assert last is not None
     assert first.is_contiguous()
@@ -151,8 +151,8 @@ def test_layout_changes_no_pixel(root: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_epochs_left_early_and_tests_in_between_disturb_nothing(root: Path, workers: int) -> None:
-    expected = image_folder(root).loader(request())
-    loader = image_folder(root, decode_workers=workers).loader(request())
+    expected = image_folder(root).loader(spec())
+    loader = image_folder(root, decode_workers=workers).loader(spec())
     list(islice(loader.train(0), 1))
     epoch = loader.train(1)
     first = next(epoch)
@@ -162,7 +162,7 @@ def test_epochs_left_early_and_tests_in_between_disturb_nothing(root: Path, work
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_loading_leaves_the_global_generator_alone(root: Path, workers: int) -> None:
-    loader = image_folder(root, decode_workers=workers).loader(request())
+    loader = image_folder(root, decode_workers=workers).loader(spec())
     torch.manual_seed(7)
     untouched = torch.rand(3)
     torch.manual_seed(7)
@@ -184,7 +184,7 @@ def refusal(loader: Loader) -> str:
 def test_a_corrupt_picture_ends_the_run_by_name(tmp_path: Path, workers: int) -> None:
     path = write_folder(tmp_path) / "train" / "b" / "b_3.JPEG"
     path.write_bytes(path.read_bytes()[:100])
-    loader = image_folder(tmp_path, decode_workers=workers).loader(request())
+    loader = image_folder(tmp_path, decode_workers=workers).loader(spec())
     message = refusal(loader)
     assert message == f"{path} is corrupt (JPEG is cut short); replace it, or try dataset.corrupt=skip"
 
@@ -193,13 +193,13 @@ def test_a_corrupt_picture_ends_the_run_by_name(tmp_path: Path, workers: int) ->
 def test_corrupt_pictures_are_skipped_named_once_and_counted(
     tmp_path: Path, workers: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole = image_folder(write_folder(tmp_path)).loader(request())
+    whole = image_folder(write_folder(tmp_path)).loader(spec())
     expected = [(batch.images, batch.labels) for batch in whole.train(0)]
     spoilt = {tmp_path / "train" / "b" / "b_3.JPEG", tmp_path / "val" / "c" / "c_0.JPEG"}
     for path in spoilt:
         path.write_bytes(b"spoilt")
-    loader = image_folder(tmp_path, decode_workers=workers, corrupt="skip").loader(request())
-    blind = image_folder(tmp_path, corrupt="skip").loader(request(images=False))
+    loader = image_folder(tmp_path, decode_workers=workers, corrupt="skip").loader(spec())
+    blind = image_folder(tmp_path, corrupt="skip").loader(spec(images=False))
     with caplog.at_level(logging.WARNING):
         served = list(loader.train(0))
         list(loader.train(1))
@@ -219,7 +219,7 @@ def test_corrupt_pictures_are_skipped_named_once_and_counted(
 
 def serve_and_be_killed(root: Path, pids: Connection) -> None:
     """Start decode workers, tell who they are, and die without a word to them."""
-    loader = image_folder(root, decode_workers=2).loader(request())
+    loader = image_folder(root, decode_workers=2).loader(spec())
     next(loader.train(0))
     children = multiprocessing.active_children()
     assert all(child.daemon for child in children)
@@ -258,9 +258,9 @@ def test_the_real_slice_of_imagenet() -> None:
     if not real.is_dir():
         pytest.skip(f"no {real}: set LAYERPAR_DATA to the folder with the real sets")
     folder = image_folder(real, size=64, resize=72)
-    facts = folder.facts()
-    assert (facts.num_classes, facts.num_train, facts.num_test) == (10, 600, 200)
-    loader = folder.loader(request(50))
+    info = folder.info()
+    assert (info.num_classes, info.num_train, info.num_test) == (10, 600, 200)
+    loader = folder.loader(spec(50))
     assert loader.steps_per_epoch == 12
     batch = next(loader.train(0))
     assert batch.images is not None

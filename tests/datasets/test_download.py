@@ -81,12 +81,12 @@ def test_missing_files_are_downloaded_with_progress(
 ) -> None:
     name = "MNIST" if "MNIST" in str(site) else "CIFAR100"
     published = dataset(name, tmp_path / "new" / "root")
-    facts = published.facts()
-    assert facts.num_train == published_files.NUM_TRAIN
+    info = published.info()
+    assert info.num_train == published_files.NUM_TRAIN
     assert "%" in capfd.readouterr().err
     assert not list((tmp_path / "new" / "root").glob(".*")), "no scratch is left"
     SOURCES[name] = replace(SOURCES[name], site="http://127.0.0.1:1/")
-    assert published.facts() == facts, "a second run needs no network"
+    assert published.info() == info, "a second run needs no network"
 
 
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # torchvision leaves the refusal's socket open
@@ -95,7 +95,7 @@ def test_a_download_that_fails_midway_leaves_nothing(site: Path, tmp_path: Path)
     (site / "t10k-labels-idx1-ubyte.gz").unlink()
     root = tmp_path / "root"
     with pytest.raises(UserError, match=r"its download failed \(.*404.*try dataset.root=FOLDER") as caught:
-        dataset("MNIST", root).facts()
+        dataset("MNIST", root).info()
     assert "\n" not in str(caught.value)
     del caught
     gc.collect()
@@ -107,7 +107,7 @@ def test_a_spoilt_download_is_refused(site: Path, tmp_path: Path) -> None:
     archive = next(site.glob("*.tar.gz"))
     archive.write_bytes(archive.read_bytes()[:-100])
     with pytest.raises(UserError, match="its download failed"):
-        dataset("CIFAR10", tmp_path / "root").facts()
+        dataset("CIFAR10", tmp_path / "root").info()
     assert not [path for path in (tmp_path / "root").rglob("*") if path.is_file()]
 
 
@@ -116,7 +116,7 @@ def test_a_root_that_cannot_be_written(site: Path, tmp_path: Path) -> None:
     occupied = tmp_path / "file"
     occupied.write_text("")
     with pytest.raises(UserError, match=r"cannot write to .*; try dataset.root=FOLDER"):
-        dataset("MNIST", occupied / "root").facts()
+        dataset("MNIST", occupied / "root").info()
 
 
 @pytest.mark.parametrize("site", ["MNIST"], indirect=True)

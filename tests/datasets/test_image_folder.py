@@ -17,7 +17,7 @@ def root(tmp_path: Path) -> Path:
 
 def refusal(root: Path, **changes: object) -> str:
     with pytest.raises(UserError) as caught:
-        image_folder(root, **changes).facts()
+        image_folder(root, **changes).info()
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -25,9 +25,9 @@ def refusal(root: Path, **changes: object) -> str:
 def test_facts_come_from_listing_alone(root: Path) -> None:
     for path in root.rglob("*.JPEG"):
         path.write_bytes(b"never opened")
-    facts = image_folder(root).facts()
-    assert facts.input_shape == (3, 8, 8)
-    assert (facts.num_classes, facts.num_train, facts.num_test) == (3, 24, 9)
+    info = image_folder(root).info()
+    assert info.input_shape == (3, 8, 8)
+    assert (info.num_classes, info.num_train, info.num_test) == (3, 24, 9)
 
 
 def test_labels_are_places_of_sorted_names(root: Path) -> None:
@@ -45,7 +45,7 @@ def test_labels_are_places_of_sorted_names(root: Path) -> None:
 
 def test_the_test_split_may_be_called_test(root: Path) -> None:
     (root / "val").rename(root / "test")
-    assert image_folder(root).facts().num_test == 9
+    assert image_folder(root).info().num_test == 9
 
 
 def test_the_test_split_may_lack_classes_but_keeps_their_labels(root: Path) -> None:
@@ -61,7 +61,7 @@ def test_other_and_hidden_files_are_passed_over(root: Path) -> None:
     (root / "train" / ".cache").mkdir()
     (root / "train" / "list.csv").write_text("x")
     (root / "train" / "b" / "more.PNG").write_bytes(b"x")
-    assert image_folder(root).facts().num_train == 25
+    assert image_folder(root).info().num_train == 25
 
 
 def test_names_need_not_be_ascii(root: Path) -> None:
@@ -71,13 +71,13 @@ def test_names_need_not_be_ascii(root: Path) -> None:
     found = image_folder(root)
     train, _ = found._splits
     assert train.path(len(train) - 1) == folder / "щенок 1.jpg"
-    assert found.facts().num_classes == 4
+    assert found.info().num_classes == 4
 
 
 def test_limits_keep_every_class(root: Path) -> None:
     folder = image_folder(root, train_limit=6, test_limit=3)
-    facts = folder.facts()
-    assert (facts.num_train, facts.num_test) == (6, 3)
+    info = folder.info()
+    assert (info.num_train, info.num_test) == (6, 3)
     train, test = folder._splits
     assert train.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert test.labels.tolist() == [0, 1, 2]
@@ -85,12 +85,12 @@ def test_limits_keep_every_class(root: Path) -> None:
 
 
 def test_a_limit_above_the_number_of_pictures_takes_all(root: Path) -> None:
-    assert image_folder(root, train_limit=1000).facts().num_train == 24
+    assert image_folder(root, train_limit=1000).info().num_train == 24
 
 
 def test_a_null_root_follows_the_name(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAYERPAR_DATA", str(root.parent))
-    assert image_folder(root, root=None).facts().num_train == 24
+    assert image_folder(root, root=None).info().num_train == 24
 
 
 @pytest.mark.parametrize("missing", ["", "train"])

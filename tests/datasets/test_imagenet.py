@@ -45,20 +45,20 @@ def imagenet(root: Path) -> ImageNet:
 
 def refusal(root: Path) -> str:
     with pytest.raises(UserError) as caught:
-        imagenet(root).facts()
+        imagenet(root).info()
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_class_folders_need_no_development_kit(tmp_path: Path) -> None:
-    facts = imagenet(write_folder(tmp_path, classes=WNIDS)).facts()
-    assert (facts.num_classes, facts.num_train, facts.num_test) == (3, 24, 9)
+    info = imagenet(write_folder(tmp_path, classes=WNIDS)).info()
+    assert (info.num_classes, info.num_train, info.num_test) == (3, 24, 9)
 
 
 def test_flat_pictures_are_labelled_by_their_number(flat: Path) -> None:
     write_devkit(flat)
     dataset = imagenet(flat)
-    assert dataset.facts().num_test == 5
+    assert dataset.info().num_test == 5
     assert dataset.classes == ["n01", "n02", "n03"]
     assert dataset.test_pictures().labels.tolist() == [2, 1, 1, 0, 2]
     assert dataset.test_pictures().path(3) == flat / "val" / "ILSVRC2012_val_00000004.JPEG"

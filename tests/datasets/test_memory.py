@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from layerpar.datasets.augment import UNCHANGED, Augment
-from layerpar.datasets.base import Batch, Request, epoch_order
+from layerpar.datasets.base import Batch, LoaderSpec, epoch_order
 from layerpar.datasets.memory import MemoryLoader, Samples
 
 AUGMENT = Augment(pad=2, flip=True, cutout=3)
@@ -31,7 +31,7 @@ def loader(
     seed: int = 0,
     channels_last: bool = False,
 ) -> MemoryLoader:
-    request = Request(
+    spec = LoaderSpec(
         seed=seed,
         batch_size=16,
         shard=shard,
@@ -39,9 +39,7 @@ def loader(
         device=torch.device("cpu"),
         channels_last=channels_last,
     )
-    return MemoryLoader(
-        TRAIN, TEST, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), request=request, augment=augment
-    )
+    return MemoryLoader(TRAIN, TEST, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), spec=spec, augment=augment)
 
 
 def pixels(batches: Iterable[Batch]) -> Tensor:

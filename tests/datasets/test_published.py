@@ -19,7 +19,7 @@ import torchvision.datasets
 from published_files import NUM_TEST, NUM_TRAIN, dataset, small
 
 from layerpar.datasets import download
-from layerpar.datasets.base import Request
+from layerpar.datasets.base import LoaderSpec
 from layerpar.datasets.catalogue import SOURCES
 from layerpar.datasets.idx import IdxSource
 from layerpar.datasets.pickles import PickleSource
@@ -28,7 +28,7 @@ from layerpar.errors import UserError
 
 EVERY = ("MNIST", "FashionMNIST", "CIFAR10", "CIFAR100")
 IDX, PICKLED = EVERY[:2], EVERY[2:]
-ALL = Request(seed=0, batch_size=8, shard=slice(0, 8), images=True, device=torch.device("cpu"))
+ALL = LoaderSpec(seed=0, batch_size=8, shard=slice(0, 8), images=True, device=torch.device("cpu"))
 
 
 @pytest.fixture(autouse=True)
@@ -37,9 +37,9 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> Published:
+def written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spec: pytest.FixtureRequest) -> Published:
     """A small set of the parametrised source, written below the temporary folder."""
-    name = request.param
+    name = spec.param
     monkeypatch.setitem(SOURCES, name, small(name))
     published_files.write(SOURCES[name], tmp_path)
     return dataset(name, tmp_path)
@@ -51,7 +51,7 @@ def file_of(published: Published, start: str) -> Path:
 
 
 def refusal(published: Published) -> str:
-    """What `facts`, or else the loader, says in one line."""
+    """What `info`, or else the loader, says in one line."""
     with pytest.raises(UserError) as caught:
         _use(published)
     assert "\n" not in str(caught.value)
@@ -59,7 +59,7 @@ def refusal(published: Published) -> str:
 
 
 def _use(published: Published) -> None:
-    published.facts()
+    published.info()
     published.loader(ALL)
 
 
@@ -95,9 +95,9 @@ def test_pickle_checksums_are_torchvisions(name: str) -> None:
 @pytest.mark.parametrize("written", EVERY, indirect=True)
 def test_facts_and_samples(written: Published) -> None:
     source = SOURCES[written.source]
-    facts = written.facts()
-    assert (facts.input_shape, facts.num_classes) == (source.input_shape, source.num_classes)
-    assert (facts.num_train, facts.num_test) == (NUM_TRAIN, NUM_TEST)
+    info = written.info()
+    assert (info.input_shape, info.num_classes) == (source.input_shape, source.num_classes)
+    assert (info.num_train, info.num_test) == (NUM_TRAIN, NUM_TEST)
     loader = written.loader(ALL)
     assert loader.steps_per_epoch == NUM_TRAIN // 8
     batch = next(loader.test())
@@ -112,9 +112,9 @@ def test_facts_and_samples(written: Published) -> None:
 def test_limits_keep_the_first_samples(written: Published) -> None:
     every = next(written.loader(ALL).test()).labels
     written.train_limit, written.test_limit = 16, 5
-    facts = written.facts()
+    info = written.info()
     loader = written.loader(ALL)
-    assert (facts.num_train, facts.num_test, loader.steps_per_epoch) == (16, 5, 2)
+    assert (info.num_train, info.num_test, loader.steps_per_epoch) == (16, 5, 2)
     assert next(loader.test()).labels.equal(every[:5])
 
 
@@ -136,7 +136,7 @@ def test_cut_files_are_refused_before_any_worker_starts(written: Published) -> N
     path = file_of(written, "t10k-labels" if written.source in IDX else "test")
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(UserError, match=path.name):
-        written.facts()
+        written.info()
 
 
 @pytest.mark.parametrize("written", EVERY, indirect=True)
@@ -209,7 +209,7 @@ def test_idx_files_in_other_places(written: Published, place: str, tmp_path: Pat
         path.unlink()
     target = tmp_path if "below" in place else folder
     published_files.write_idx(source, target, packed=place.startswith("packed"))
-    written.facts()
+    written.info()
     served = [batch.images for batch in written.loader(ALL).test()]
     for one, other in zip(served, expected, strict=True):
         assert one is not None
@@ -239,7 +239,7 @@ def test_idx_images_of_another_shape(written: Published, content: tuple[str, np.
     path = file_of(written, "train-images")
     path.write_bytes(gzip.compress(published_files.idx(content[1])))
     with pytest.raises(UserError, match=r"train-images.* is not \[30, 28, 28\] bytes in IDX format"):
-        written.facts()
+        written.info()
 
 
 @pytest.mark.parametrize("written", ["MNIST"], indirect=True)
@@ -299,7 +299,7 @@ def test_the_archive_itself_is_unpacked(written: Published, tmp_path: Path) -> N
     source = SOURCES[written.source]
     assert isinstance(source, PickleSource)
     archive = published_files.pack(source, tmp_path)
-    written.facts()
+    written.info()
     batch = next(written.loader(ALL).test())
     assert batch.labels.equal(expected.labels)
     assert sorted(tmp_path.iterdir()) == sorted([archive, tmp_path / source.folder])
@@ -322,8 +322,8 @@ def test_an_archive_cut_short_is_named_and_leaves_nothing(
 def test_a_worker_without_images_keeps_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(SOURCES, "CIFAR10", small("CIFAR10"))
     published_files.write(SOURCES["CIFAR10"], tmp_path)
-    request = Request(seed=0, batch_size=8, shard=slice(0, 8), images=False, device=torch.device("cpu"))
-    loader = dataset("CIFAR10", tmp_path).loader(request)
+    spec = LoaderSpec(seed=0, batch_size=8, shard=slice(0, 8), images=False, device=torch.device("cpu"))
+    loader = dataset("CIFAR10", tmp_path).loader(spec)
     with_images = dataset("CIFAR10", tmp_path).loader(ALL)
     for own, other in zip(loader.train(1), with_images.train(1), strict=True):
         assert own.images is None
@@ -337,7 +337,7 @@ def test_an_unknown_source() -> None:
 
 def test_real_mnist() -> None:
     published = dataset("MNIST", real("mnist"), verify_checksums=True)
-    assert published.facts().num_train == 60_000
+    assert published.info().num_train == 60_000
     published.test_limit = 10
     batch = next(published.loader(ALL).test())
     assert batch.labels.tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
@@ -345,7 +345,7 @@ def test_real_mnist() -> None:
 
 def test_real_cifar10_as_repacked() -> None:
     published = dataset("CIFAR10", real("cifar10"))
-    published.facts()
+    published.info()
     loader = published.loader(ALL)
     batch = next(loader.test())
     assert batch.labels[:10].tolist() == [3, 8, 8, 0, 6, 6, 1, 6, 3, 1]

@@ -11,7 +11,7 @@ from tiny import build, captured, counted, largest_difference, on_workers, take_
 from torch import Tensor, nn
 
 from layerpar.config import RunConfig
-from layerpar.datasets.base import Request
+from layerpar.datasets.base import LoaderSpec
 from layerpar.errors import UserError
 from layerpar.ranks import Ranks
 from layerpar.run import check
@@ -51,11 +51,11 @@ def test_averaging_weights_in_every_step_is_averaging_gradients() -> None:
 def test_local_sgd_is_what_its_definition_says(every: int) -> None:
     """Two copies take steps of their own on halves of the batch, and meet after `every` and at the end."""
     config = data("aggregation=average", f"aggregation.every={every}", "architecture.norm=batch")
-    facts = config.dataset.facts()
-    common = config.architecture.create(facts.input_shape, facts.num_classes, seed=config.seed).plain
+    info = config.dataset.info()
+    common = config.architecture.create(info.input_shape, info.num_classes, seed=config.seed).plain
     copies = [deepcopy(common), deepcopy(common)]
     updaters = [config.optimizer.updater(copy.parameters(), 6) for copy in copies]
-    request = Request(seed=0, batch_size=16, shard=slice(0, 16), images=True, device=torch.device("cpu"))
+    request = LoaderSpec(seed=0, batch_size=16, shard=slice(0, 16), images=True, device=torch.device("cpu"))
     batches = config.dataset.loader(request).train(0)
     for step in range(1, STEPS + 1):
         batch = next(batches)

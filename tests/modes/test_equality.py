@@ -11,7 +11,7 @@ from tiny import OBJECTIVES, largest_difference, tiny, weights_after
 from torch import Tensor, nn
 
 from layerpar.config import RunConfig
-from layerpar.datasets.base import Request
+from layerpar.datasets.base import LoaderSpec
 from layerpar.seeds import stream_seed
 
 STEPS = 5
@@ -68,13 +68,13 @@ class Written:
     """The pieces of a layerwise run, for writing its definition out in plain PyTorch."""
 
     def __init__(self, config: RunConfig, cuts: list[int]) -> None:
-        facts = config.dataset.facts()
-        self.network = config.architecture.create(facts.input_shape, facts.num_classes, seed=config.seed)
+        info = config.dataset.info()
+        self.network = config.architecture.create(info.input_shape, info.num_classes, seed=config.seed)
         borders = [0, *cuts, len(self.network.layers)]
         self.spans = list(pairwise(borders))
         self.blocks = [nn.Sequential(*self.network.layers[first:last]) for first, last in self.spans]
-        request = Request(seed=0, batch_size=16, shard=slice(0, 16), images=True, device=torch.device("cpu"))
-        batches = config.dataset.loader(request).train(0)
+        spec = LoaderSpec(seed=0, batch_size=16, shard=slice(0, 16), images=True, device=torch.device("cpu"))
+        batches = config.dataset.loader(spec).train(0)
         self.batches = [next(batches) for _ in range(STEPS)]
 
     def state(self) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage
 
 from layerpar.config import RunConfig
-from layerpar.datasets.base import Request
+from layerpar.datasets.base import LoaderSpec
 from layerpar.errors import UserError
 from layerpar.pipeline.schedules import SCHEDULES, check_microbatches
 from layerpar.ranks import Ranks
@@ -57,10 +57,10 @@ def test_more_stages_per_worker_equal_serial() -> None:
 def test_batch_norm_sees_micro_batches(schedule: str) -> None:
     """Written out: statistics of each micro-batch in turn, gradients of all of them."""
     config = pipeline(schedule, *CONVOLUTIONS, "architecture.norm=batch")
-    facts = config.dataset.facts()
-    network = config.architecture.create(facts.input_shape, facts.num_classes, seed=config.seed).plain
+    info = config.dataset.info()
+    network = config.architecture.create(info.input_shape, info.num_classes, seed=config.seed).plain
     updater = config.optimizer.updater(network.parameters(), 6)
-    request = Request(
+    request = LoaderSpec(
         seed=0, batch_size=16, shard=slice(0, 16), images=True, device=torch.device("cpu"), channels_last=True
     )
     batches = config.dataset.loader(request).train(0)

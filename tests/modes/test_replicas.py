@@ -11,7 +11,7 @@ from tiny import OBJECTIVES, build, counted, largest_difference, on_workers, tin
 from torch import Tensor
 
 from layerpar.config import RunConfig
-from layerpar.datasets.base import Request
+from layerpar.datasets.base import LoaderSpec
 from layerpar.errors import UserError
 from layerpar.ranks import Ranks
 from layerpar.run import check
@@ -37,7 +37,7 @@ def trained_in_turn(ranks: Ranks, configs: list[RunConfig]) -> list[dict[str, Te
 
 def fed_alike(ranks: Ranks, configs: list[RunConfig]) -> list[dict[str, Tensor] | None]:
     """Trained with every replica getting the first 8 samples of each batch."""
-    same = Request(seed=0, batch_size=16, shard=slice(0, 8), images=True, device=torch.device("cpu"))
+    same = LoaderSpec(seed=0, batch_size=16, shard=slice(0, 8), images=True, device=torch.device("cpu"))
     states = []
     for config in configs:
         engine, _ = build(config, ranks)

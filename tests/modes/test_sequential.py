@@ -12,14 +12,14 @@ from tiny import build, largest_difference, on_workers, take_epochs, tiny, weigh
 from torch import nn
 
 from layerpar.config import RunConfig
-from layerpar.datasets.base import Request
+from layerpar.datasets.base import LoaderSpec
 from layerpar.errors import UserError
-from layerpar.layerwise.links import ACTIVATIONS, Wire
 from layerpar.ranks import Ranks
 from layerpar.run import check
 from layerpar.seeds import stream_seed
 from layerpar.sequential.features import Features, worth_keeping
 from layerpar.sequential.shares import steps_per_block
+from layerpar.transport.links import ACTIVATIONS, Wire
 
 CPU = torch.device("cpu")
 EPOCHS = 3
@@ -35,7 +35,7 @@ def trained_through(ranks: Ranks, config: RunConfig) -> tuple[dict[str, torch.Te
     """Weights after all epochs, and what was decided before."""
     engine, loader = build(config, ranks)
     take_epochs(engine, loader, config.epochs)
-    return engine.full_state(), engine.notes
+    return engine.full_state(), engine.decisions
 
 
 def result(*overrides: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -54,9 +54,9 @@ def test_sequential_is_what_its_definition_says(shares: str) -> None:
     cuts = [1, 3]
     overrides = ("architecture.norm=batch", f"mode.partition={cuts}", f"mode.shares={shares}")
     config = sequential(*overrides)
-    facts = config.dataset.facts()
-    network = config.architecture.create(facts.input_shape, facts.num_classes, seed=config.seed)
-    request = Request(seed=0, batch_size=16, shard=slice(0, 16), images=True, device=CPU)
+    info = config.dataset.info()
+    network = config.architecture.create(info.input_shape, info.num_classes, seed=config.seed)
+    request = LoaderSpec(seed=0, batch_size=16, shard=slice(0, 16), images=True, device=CPU)
     loader = config.dataset.loader(request)
     batches = iter([batch for epoch in range(EPOCHS) for batch in loader.train(epoch)])
     turns = [6, 6, 6] if shares == "null" else [3, 6, 9]
@@ -78,16 +78,16 @@ def test_sequential_is_what_its_definition_says(shares: str) -> None:
 
 @pytest.mark.parametrize("blocks", ["3", "layers"])
 def test_kept_features_change_no_result(blocks: str) -> None:
-    kept, notes = result(f"mode.blocks={blocks}")
-    anew, others = result(f"mode.blocks={blocks}", "mode.cache=false", f"mode.partition={notes['cuts']}")
+    kept, decisions = result(f"mode.blocks={blocks}")
+    anew, others = result(f"mode.blocks={blocks}", "mode.cache=false", f"mode.partition={decisions['cuts']}")
     assert largest_difference(kept, anew) < 1e-6
-    assert all(notes["cached"])
+    assert all(decisions["cached"])
     assert not any(others["cached"])
 
 
 def test_features_of_images_that_vary_are_not_kept() -> None:
-    _, notes = result("dataset.augment.flip=true")
-    assert notes["cached"] == [False]
+    _, decisions = result("dataset.augment.flip=true")
+    assert decisions["cached"] == [False]
 
 
 def runs_of_the_first_block(ranks: Ranks, config: RunConfig) -> int:
@@ -129,7 +129,7 @@ def test_shares_use_every_step_in_proportion(total_steps: int, shares: list[floa
 
 
 def wire(*shape: int) -> Wire:
-    return Wire(shape=shape, dtype=torch.float32, channels_last=True, staged=False, tag=ACTIVATIONS)
+    return Wire(shape=shape, dtype=torch.float32, channels_last=True, via_host=False, tag=ACTIVATIONS)
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 5), (7,)])

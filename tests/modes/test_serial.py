@@ -8,8 +8,8 @@ from tiny import captured, largest_difference, on_workers, tiny, trained, weight
 from torch import Tensor
 
 from layerpar.config import RunConfig
+from layerpar.engine.contract import Workload
 from layerpar.errors import UserError
-from layerpar.modes.base import Workload
 from layerpar.ranks import Ranks
 from layerpar.run import check
 

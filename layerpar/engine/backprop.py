@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from layerpar.datasets.base import Batch
-from layerpar.modes.base import Place, StepResult, Workload
-from layerpar.optimizers import Moments
+from layerpar.engine.contract import Assignment, StepResult, Workload
+from layerpar.optimizers import OptimizerState
 
 
 class BackpropEngine:
@@ -29,8 +29,8 @@ class BackpropEngine:
     def __init__(self, workload: Workload, *, forward: Callable[[Tensor], Tensor], shard: slice) -> None:
         self.owner = workload.ranks.rank == 0
         self.shard = shard
-        self.place = Place("0", f"0-{len(workload.network.layers) - 1}")
-        self.notes: dict[str, Any] = {}
+        self.assignment = Assignment("0", f"0-{len(workload.network.layers) - 1}")
+        self.decisions: dict[str, Any] = {}
         self._workload = workload
         self._plain = workload.network.plain
         self._forward = workload.compiled(forward)
@@ -68,11 +68,11 @@ class BackpropEngine:
             return None
         return {name: tensor.cpu().clone() for name, tensor in self._plain.state_dict().items()}
 
-    def moments(self) -> Moments | None:
-        return self._updater.moments(self._plain.named_parameters()) if self.owner else None
+    def optimizer_state(self) -> OptimizerState | None:
+        return self._updater.optimizer_state(self._plain.named_parameters()) if self.owner else None
 
-    def set_moments(self, moments: Moments) -> None:
-        self._updater.set_moments(self._plain.named_parameters(), moments)
+    def set_optimizer_state(self, moments: OptimizerState) -> None:
+        self._updater.set_optimizer_state(self._plain.named_parameters(), moments)
 
     def state_dict(self) -> dict[str, Any]:
         return {"network": deepcopy(self._plain.state_dict()), "updater": self._updater.state_dict()}

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from layerpar.aggregation import Blocks
 from layerpar.datasets.base import Batch
-from layerpar.layerwise.block import Block
-from layerpar.layerwise.grid import Grid
-from layerpar.layerwise.links import Receiver, Sender
-from layerpar.modes.base import Workload
+from layerpar.engine.contract import Workload
+from layerpar.objectives.base import Block
+from layerpar.transport.grid import Grid
+from layerpar.transport.links import Receiver, Sender
 
 
-class Chain:
+class AggregationContext:
     """The owners of one replica's blocks, worker after worker. Every method is collective over all workers.
 
     The loss is computed where the blocks are: activations of the probe batch, which is the batch of the

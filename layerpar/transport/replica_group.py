@@ -11,7 +11,7 @@ from torch import Tensor
 from layerpar.measure.stopwatch import Stopwatch
 
 
-class Peers:
+class ReplicaGroup:
     """This worker and those of the other replicas that train the same weights.
 
     Every method is collective among them. The whole time of an all-reduce counts as waiting: nothing hides

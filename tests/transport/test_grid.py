@@ -8,15 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerpar.layerwise.grid import Grid, chain_ranks, peer_ranks
 from layerpar.measure.stopwatch import Stopwatch
-from layerpar.peers import Peers
+from layerpar.transport.grid import Grid, chain_ranks, peer_ranks
+from layerpar.transport.replica_group import ReplicaGroup
 
 SIZES = st.integers(1, 6)
 
 
 def grid(rank: int, length: int, replicas: int) -> Grid:
-    return Grid(rank, length, Peers(replicas, Stopwatch(torch.device("cpu"))))
+    return Grid(rank, length, ReplicaGroup(replicas, Stopwatch(torch.device("cpu"))))
 
 
 @given(length=SIZES, replicas=SIZES)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from layerpar.layerwise import heads
+from layerpar.objectives import heads
 
 KINDS = ("linear", "mlp", "conv")
 SHAPES = [(12, 16, 16), (12, 7, 7), (12, 5, 9), (512, 1, 1), (28, 20), (1, 20), (40,), (3,)]

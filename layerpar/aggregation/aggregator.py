@@ -1,4 +1,4 @@
-"""Rounds: every H steps the aggregation rule turns the blocks' proposals into the next common weights."""
+"""Aggregator: every H steps the aggregation rule turns the blocks' proposals into the next common weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Trained(Protocol):
         ...
 
 
-class Rounds:
+class Aggregator:
     """Counts a worker's steps and aggregates its blocks at the end of each round.
 
     Args:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from layerpar.layerwise.similarity import projection, similarity_loss
+from layerpar.objectives.similarity import projection, similarity_loss
 
 
 def cosines(vectors):

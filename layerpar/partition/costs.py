@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Protocol
 
-from layerpar.layerwise.partition import BlockCost
+from layerpar.partition.cuts import BlockCost
 
 
 class LayerSeconds(Protocol):

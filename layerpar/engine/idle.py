@@ -7,20 +7,20 @@ from typing import Any
 from torch import Tensor
 
 from layerpar.datasets.base import Batch
-from layerpar.modes.base import Place, StepResult
-from layerpar.optimizers import Moments
+from layerpar.engine.contract import Assignment, StepResult
+from layerpar.optimizers import OptimizerState
 
 
-class Resting:
+class IdleEngine:
     """Does nothing, as often as the working ones do something. Its worker then counts as waiting for them."""
 
     owner = False
     reads_images = False
     shard = slice(0, 0)
-    place = Place("-", "-")
+    assignment = Assignment("-", "-")
 
     def __init__(self) -> None:
-        self.notes: dict[str, Any] = {}
+        self.decisions: dict[str, Any] = {}
 
     def start(self, steps: int) -> None:
         pass
@@ -37,10 +37,10 @@ class Resting:
     def full_state(self) -> dict[str, Tensor] | None:
         return None
 
-    def moments(self) -> Moments | None:
+    def optimizer_state(self) -> OptimizerState | None:
         return None
 
-    def set_moments(self, moments: Moments) -> None:
+    def set_optimizer_state(self, moments: OptimizerState) -> None:
         pass
 
     def state_dict(self) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from layerpar.errors import require, require_choice
-from layerpar.layerwise import costs, heads
-from layerpar.layerwise.block import Block, Objective, Parts
-from layerpar.layerwise.costs import LayerSeconds
-from layerpar.layerwise.partition import BlockCost
-from layerpar.layerwise.similarity import projection, similarity_loss
+from layerpar.objectives import heads
+from layerpar.objectives.base import Block, BlockSpec, Objective
+from layerpar.objectives.similarity import projection, similarity_loss
+from layerpar.partition import costs
+from layerpar.partition.costs import LayerSeconds
+from layerpar.partition.cuts import BlockCost
 
 HEADS = ("linear", "mlp", "conv")
 
@@ -25,7 +26,7 @@ class LocalBlock(Block):
         similarity: β: the loss is (1 - β) · cross-entropy + β · similarity matching.
     """
 
-    def __init__(self, parts: Parts, *, head: str, similarity: float) -> None:
+    def __init__(self, parts: BlockSpec, *, head: str, similarity: float) -> None:
         shape = parts.output_shape
         self._head: nn.Module | None = None
         self._projection: nn.Module | None = None
@@ -68,7 +69,7 @@ class Local(Objective):
     """Decoupled greedy learning (Belilovsky et al. 2020, arXiv 1901.08164).
 
     Attributes:
-        head: Kind of auxiliary head: `linear`, `mlp` or `conv`; see `layerpar.layerwise.heads`.
+        head: Kind of auxiliary head: `linear`, `mlp` or `conv`; see `layerpar.objectives.heads`.
         similarity: β in [0, 1): weight of similarity matching (Nøkland & Eidnes 2019, arXiv 1901.06656)
             against cross-entropy in the loss of every block but the last; 0 for none, 0.99 in that paper.
     """
@@ -88,5 +89,5 @@ class Local(Objective):
     def cost(self, seconds: LayerSeconds, *, exchange: str) -> BlockCost:
         return costs.local(seconds) if exchange == "activations" else costs.local_weights(seconds)
 
-    def block(self, parts: Parts) -> Block:
+    def block(self, parts: BlockSpec) -> Block:
         return LocalBlock(parts, head=self.head, similarity=self.similarity)

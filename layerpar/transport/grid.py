@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import torch.distributed as dist
 
-from layerpar.modes.base import Workload
-from layerpar.peers import Peers
+from layerpar.engine.contract import Workload
+from layerpar.transport.replica_group import ReplicaGroup
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Grid:
 
     rank: int
     chain_length: int
-    peers: Peers
+    peers: ReplicaGroup
     chain_group: dist.ProcessGroup | None = None
 
     @property
@@ -67,12 +67,12 @@ def arrange(workload: Workload, num_replicas: int) -> Grid:
     rank, world_size = workload.ranks.rank, workload.ranks.world_size
     length = world_size // num_replicas
     if num_replicas == 1:
-        return Grid(rank, length, Peers(1, workload.stopwatch))
+        return Grid(rank, length, ReplicaGroup(1, workload.stopwatch))
     chain_group, _ = dist.new_subgroups_by_enumeration(chain_ranks(world_size, num_replicas))
     peer_group, _ = dist.new_subgroups_by_enumeration(peer_ranks(world_size, num_replicas))
     assert isinstance(chain_group, dist.ProcessGroup)
     assert isinstance(peer_group, dist.ProcessGroup)
-    peers = Peers(num_replicas, workload.stopwatch, group=peer_group)
+    peers = ReplicaGroup(num_replicas, workload.stopwatch, group=peer_group)
     return Grid(rank, length, peers, chain_group)
 
 

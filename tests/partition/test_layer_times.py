@@ -8,9 +8,9 @@ import pytest
 import torch
 from tiny import composed
 
-from layerpar.layerwise.profile import Profile, measure
+from layerpar.engine.contract import Workload
 from layerpar.measure.stopwatch import Stopwatch
-from layerpar.modes.base import Workload
+from layerpar.partition.layer_times import Profile, measure
 from layerpar.ranks import Ranks
 
 CPU = torch.device("cpu")
@@ -18,9 +18,9 @@ CPU = torch.device("cpu")
 
 def workload(*overrides: str) -> Workload:
     config = composed("dataset=synthetic", "device=cpu", *overrides)
-    facts = config.dataset.facts()
-    network = config.architecture.create(facts.input_shape, facts.num_classes, seed=0)
-    return Workload(config, network, facts, Ranks(0, 2), CPU, 10, Stopwatch(CPU))
+    info = config.dataset.info()
+    network = config.architecture.create(info.input_shape, info.num_classes, seed=0)
+    return Workload(config, network, info, Ranks(0, 2), CPU, 10, Stopwatch(CPU))
 
 
 def total(profile: Profile, layer: int) -> float:

@@ -8,14 +8,14 @@ from tiny import on_workers
 from torch import Tensor
 
 from layerpar.measure.stopwatch import Stopwatch
-from layerpar.peers import Peers
 from layerpar.ranks import Ranks
+from layerpar.transport.replica_group import ReplicaGroup
 
 
 def averaged(ranks: Ranks) -> tuple[list[Tensor], list[Tensor], int, float]:
     stopwatch = Stopwatch(torch.device("cpu"))
     stopwatch.start()
-    peers = Peers(ranks.world_size, stopwatch)
+    peers = ReplicaGroup(ranks.world_size, stopwatch)
     tensors = [torch.full((2, 3), float(ranks.rank)), torch.tensor(10.0 * ranks.rank)]
     means = peers.means(tensors)
     apart = [tensor.clone() for tensor in tensors]
@@ -39,6 +39,6 @@ def test_one_replica_needs_no_process_group() -> None:
     stopwatch = Stopwatch(torch.device("cpu"))
     stopwatch.start()
     tensor = torch.ones(3)
-    Peers(1, stopwatch).average([tensor])
+    ReplicaGroup(1, stopwatch).average([tensor])
     assert torch.equal(tensor, torch.ones(3))
     assert stopwatch.sent_bytes == 0

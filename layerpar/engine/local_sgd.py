@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from layerpar.aggregation import Blocks
+from layerpar.aggregation.aggregator import Aggregator
 from layerpar.datasets.base import Batch
-from layerpar.layerwise.rounds import Rounds
-from layerpar.modes.backprop import BackpropEngine
-from layerpar.modes.base import StepResult, Workload
-from layerpar.peers import Peers
+from layerpar.engine.backprop import BackpropEngine
+from layerpar.engine.contract import StepResult, Workload
+from layerpar.transport.replica_group import ReplicaGroup
 
 
 class Replicas:
@@ -31,7 +31,7 @@ class Replicas:
 
     def __init__(self, workload: Workload) -> None:
         self._workload = workload
-        self.peers = Peers(workload.ranks.world_size, workload.stopwatch)
+        self.peers = ReplicaGroup(workload.ranks.world_size, workload.stopwatch)
         self.probe: Batch | None = None
 
     def mean(self, proposed: Blocks) -> Blocks:
@@ -83,7 +83,7 @@ class LocalSGDEngine(BackpropEngine):
     def __init__(self, workload: Workload, *, shard: slice) -> None:
         super().__init__(workload, forward=workload.network.plain, shard=shard)
         self._replicas = Replicas(workload)
-        self._rounds = Rounds(workload.config.aggregation, [Replica(self._plain)], self._replicas)
+        self._rounds = Aggregator(workload.config.aggregation, [Replica(self._plain)], self._replicas)
         self._statistics = [buffer for buffer in self._plain.buffers() if buffer.is_floating_point()]
 
     def step(self, batch: Batch) -> StepResult:

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerpar.layerwise.costs import LayerSeconds
-from layerpar.layerwise.links import Sink, Source
-from layerpar.layerwise.partition import BlockCost
 from layerpar.measure.stopwatch import Stopwatch
-from layerpar.optimizers import Moments, OptimizerConfig
-from layerpar.peers import Peers
+from layerpar.optimizers import OptimizerConfig, OptimizerState
+from layerpar.partition.costs import LayerSeconds
+from layerpar.partition.cuts import BlockCost
+from layerpar.transport.links import Sink, Source
+from layerpar.transport.replica_group import ReplicaGroup
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Links:
 
 
 @dataclass(frozen=True)
-class Parts:
+class BlockSpec:
     """What a block is made of.
 
     Attributes:
@@ -70,7 +70,7 @@ class Parts:
     total_steps: int
     autocast: Callable[[], AbstractContextManager[Any]]
     stopwatch: Stopwatch
-    gradient_peers: Peers | None = None
+    gradient_peers: ReplicaGroup | None = None
     above: Sequence[nn.Module] = ()
     first_step: int = 0
 
@@ -90,7 +90,7 @@ class Block(ABC):
         extra: Modules of its own that are trained with it, such as a head.
     """
 
-    def __init__(self, parts: Parts, *extra: nn.Module) -> None:
+    def __init__(self, parts: BlockSpec, *extra: nn.Module) -> None:
         self.index = parts.index
         self.layers = nn.Sequential(*parts.layers)
         self.links = parts.links
@@ -133,13 +133,13 @@ class Block(ABC):
         """Go on from copies of these, in the order of `weights`."""
         torch._foreach_copy_(self.weights(), weights)
 
-    def moments(self, named: Iterable[tuple[str, Tensor]]) -> Moments:
+    def optimizer_state(self, named: Iterable[tuple[str, Tensor]]) -> OptimizerState:
         """What the optimizer remembers of this block's parameters, by their names in `named`."""
-        return self._updater.moments(named)
+        return self._updater.optimizer_state(named)
 
-    def set_moments(self, named: Iterable[tuple[str, Tensor]], moments: Moments) -> None:
+    def set_optimizer_state(self, named: Iterable[tuple[str, Tensor]], moments: OptimizerState) -> None:
         """Go on from `moments`; the block's own modules begin without."""
-        self._updater.set_moments(named, moments)
+        self._updater.set_optimizer_state(named, moments)
 
     def statistics(self) -> list[Tensor]:
         """The live running statistics of its norms, which move with the samples it sees."""
@@ -192,5 +192,5 @@ class Objective(ABC):
         """What a step of a block costs under an exchange, from the times of its layers."""
 
     @abstractmethod
-    def block(self, parts: Parts) -> Block:
+    def block(self, parts: BlockSpec) -> Block:
         """A block that minimises this objective."""

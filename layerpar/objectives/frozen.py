@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from layerpar.layerwise import costs
-from layerpar.layerwise.block import Block, Objective, Parts
-from layerpar.layerwise.costs import LayerSeconds
-from layerpar.layerwise.partition import BlockCost
+from layerpar.objectives.base import Block, BlockSpec, Objective
+from layerpar.partition import costs
+from layerpar.partition.costs import LayerSeconds
+from layerpar.partition.cuts import BlockCost
 
 
 class FrozenBlock(Block):
     """Minimises the network's loss, through the layers above as they were at the start of the round."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: BlockSpec) -> None:
         super().__init__(parts)
         self._above = nn.Sequential(*parts.above)
 
@@ -50,5 +50,5 @@ class Frozen(Objective):
     def cost(self, seconds: LayerSeconds, *, exchange: str) -> BlockCost:
         return costs.frozen(seconds)
 
-    def block(self, parts: Parts) -> Block:
+    def block(self, parts: BlockSpec) -> Block:
         return FrozenBlock(parts)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerpar.layerwise import costs
-from layerpar.layerwise.partition import BlockCost, balanced, predicted_loads
+from layerpar.partition import costs
+from layerpar.partition.cuts import BlockCost, balanced, predicted_loads
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from layerpar.errors import require, require_at_least
-from layerpar.layerwise import costs
-from layerpar.layerwise.block import Block, Objective, Parts
-from layerpar.layerwise.costs import LayerSeconds
-from layerpar.layerwise.partition import BlockCost
+from layerpar.objectives.base import Block, BlockSpec, Objective
+from layerpar.partition import costs
+from layerpar.partition.costs import LayerSeconds
+from layerpar.partition.cuts import BlockCost
 
 
 class Pending(NamedTuple):
@@ -38,7 +38,7 @@ class DelayedBlock(Block):
     the parameters to fresh memory first, and the old graph keeps the old memory.
     """
 
-    def __init__(self, parts: Parts, *, delay: int, shrink: float, recompute: bool) -> None:
+    def __init__(self, parts: BlockSpec, *, delay: int, shrink: float, recompute: bool) -> None:
         super().__init__(parts)
         self._delay = delay
         self._shrink = shrink
@@ -158,6 +158,6 @@ class Delayed(Objective):
     def cost(self, seconds: LayerSeconds, *, exchange: str) -> BlockCost:
         return costs.delayed(seconds, recompute=self.recompute)
 
-    def block(self, parts: Parts) -> Block:
+    def block(self, parts: BlockSpec) -> Block:
         delay = self.link_delay * (parts.num_blocks - 1 - parts.index)
         return DelayedBlock(parts, delay=delay, shrink=self.shrink, recompute=self.recompute)

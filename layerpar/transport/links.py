@@ -59,14 +59,14 @@ class Wire:
         shape: Of one sample's activation.
         dtype: Of the activation.
         channels_last: Send (batch, height, width, channel), as which such an activation is contiguous.
-        staged: Copy through the CPU's memory, where the backend takes nothing else (gloo beside a GPU).
+        via_host: Copy through the CPU's memory, where the backend takes nothing else (gloo beside a GPU).
         tag: ACTIVATIONS, GRADIENTS or PROBES.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
     channels_last: bool
-    staged: bool
+    via_host: bool
     tag: int
 
     @property
@@ -76,13 +76,13 @@ class Wire:
     def pack(self, tensor: Tensor) -> Tensor:
         """The contiguous tensor to send."""
         wire = (tensor.permute(0, 2, 3, 1) if self._permuted else tensor).contiguous()
-        return wire.cpu() if self.staged else wire
+        return wire.cpu() if self.via_host else wire
 
     def buffer(self, batch: int, device: torch.device) -> Tensor:
         """Memory to receive a batch into."""
         channels, *rest = self.shape
         shape = (*rest, channels) if self._permuted else self.shape
-        return torch.empty((batch, *shape), dtype=self.dtype, device="cpu" if self.staged else device)
+        return torch.empty((batch, *shape), dtype=self.dtype, device="cpu" if self.via_host else device)
 
     def unpack(self, wire: Tensor, device: torch.device) -> Tensor:
         """The activation that `pack` was given."""
@@ -103,7 +103,7 @@ class Sender:
     def put(self, tensor: Tensor) -> None:
         while self._flying and (len(self._flying) >= self._depth or self._flying[0][0].is_completed()):
             self._land()
-        if self._wire.staged:
+        if self._wire.via_host:
             synchronize(tensor.device)  # else the copy would wait for the computing, and count it
         with self._stopwatch.exchanging():
             message = self._wire.pack(tensor)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from layerpar.architectures.base import activations
-from layerpar.layerwise.grid import Grid
-from layerpar.layerwise.links import GRADIENTS, PROBES, Receiver, Sender, Wire
-from layerpar.modes.base import Workload
+from layerpar.engine.contract import Workload
+from layerpar.transport.grid import Grid
+from layerpar.transport.links import GRADIENTS, PROBES, Receiver, Sender, Wire
 
 
 class Borders:
@@ -27,7 +27,7 @@ class Borders:
     def __init__(self, workload: Workload, grid: Grid, layers: range, *, depth: int) -> None:
         self.layers = layers
         with workload.autocast():
-            self.outputs = activations(workload.network, workload.facts.input_shape)
+            self.outputs = activations(workload.network, workload.info.input_shape)
         self._workload = workload
         self._grid = grid
         self._depth = depth
@@ -58,6 +58,6 @@ class Borders:
             shape=tuple(output.shape[1:]),
             dtype=torch.float32 if tag == PROBES else output.dtype,
             channels_last=self._workload.config.architecture.channels_last,
-            staged=self._workload.ranks.staged,
+            via_host=self._workload.ranks.via_host,
             tag=tag,
         )

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from layerpar.layerwise import heads
+from layerpar.engine.contract import Workload
 from layerpar.measure.stopwatch import synchronize
-from layerpar.modes.base import Workload
+from layerpar.objectives import heads
 
 PASSES = 5
 BUDGET_SECONDS = 0.8
@@ -92,10 +92,10 @@ class _Times(NamedTuple):
 def _time_layers(workload: Workload, head: str | None, *, samples: int) -> list[list[_Times]]:
     """Of every layer, and of the head that a block ending there would need."""
     measured = []
-    facts, last = workload.facts, len(workload.network.layers) - 1
+    info, last = workload.info, len(workload.network.layers) - 1
     layout = torch.channels_last if workload.config.architecture.channels_last else torch.contiguous_format
     with torch.random.fork_rng():
-        inputs = torch.rand(samples, *facts.input_shape, device=workload.device).to(memory_format=layout)
+        inputs = torch.rand(samples, *info.input_shape, device=workload.device).to(memory_format=layout)
         known: dict[tuple[str, tuple[int, ...]], tuple[Tensor, _Times]] = {}
 
         def time_once(module: nn.Module, inputs: Tensor) -> tuple[Tensor, _Times]:
@@ -108,7 +108,7 @@ def _time_layers(workload: Workload, head: str | None, *, samples: int) -> list[
             inputs, times = time_once(layer, inputs)
             measured.append([times])
             if head is not None and index < last:
-                auxiliary = heads.build(head, tuple(inputs.shape[1:]), facts.num_classes).to(workload.device)
+                auxiliary = heads.build(head, tuple(inputs.shape[1:]), info.num_classes).to(workload.device)
                 measured[-1].append(time_once(auxiliary, inputs)[1])
     return measured
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch.distributed as dist
 
+from layerpar.engine.contract import Workload
 from layerpar.errors import require, require_choice
-from layerpar.layerwise import partition
-from layerpar.layerwise.costs import LayerSeconds
-from layerpar.layerwise.partition import BlockCost
-from layerpar.layerwise.profile import measure
-from layerpar.modes.base import Workload
+from layerpar.partition import cuts as partition
+from layerpar.partition.costs import LayerSeconds
+from layerpar.partition.cuts import BlockCost
+from layerpar.partition.layer_times import measure
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Cuts:
     parts: list[range]
     loads: list[float]
 
-    def notes(self, placement: list[list[int]]) -> dict[str, Any]:
+    def decisions(self, placement: list[list[int]]) -> dict[str, Any]:
         """What the records tell: the cuts (to pin with mode.partition), and loads of parts and workers."""
         return {
             "cuts": [part.start for part in self.parts[1:]],
@@ -75,9 +75,11 @@ def decide(
         cost: What a part costs, from the times of the layers.
         head: The kind of auxiliary head that every part but the last has; None for none.
     """
-    num_layers, pinned = len(workload.network.layers), workload.pinned
-    if pinned is not None:
-        return Cuts(partition.blocks(pinned["cuts"], num_layers), pinned["part_loads"])
+    num_layers, recorded_decisions = len(workload.network.layers), workload.recorded_decisions
+    if recorded_decisions is not None:
+        return Cuts(
+            partition.blocks(recorded_decisions["cuts"], num_layers), recorded_decisions["part_loads"]
+        )
     holder: list[Cuts | None] = [None]
     if workload.ranks.rank == 0:
         seconds = cost(measure(workload, head=head))

@@ -6,15 +6,15 @@ import pytest
 import torch
 from tiny import on_workers
 
-from layerpar.layerwise.links import ACTIVATIONS, GRADIENTS, Queue, Receiver, Sender, Wire
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.ranks import Ranks
+from layerpar.transport.links import ACTIVATIONS, GRADIENTS, Queue, Receiver, Sender, Wire
 
 CPU = torch.device("cpu")
 
 
 def wire(*shape: int, channels_last: bool = False, tag: int = ACTIVATIONS) -> Wire:
-    return Wire(shape=shape, dtype=torch.float32, channels_last=channels_last, staged=False, tag=tag)
+    return Wire(shape=shape, dtype=torch.float32, channels_last=channels_last, via_host=False, tag=tag)
 
 
 def test_a_queue_keeps_order() -> None:

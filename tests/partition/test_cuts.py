@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layerpar.errors import UserError
-from layerpar.layerwise import partition
-from layerpar.layerwise.partition import assign, balanced, blocks, check_cuts, equal, picture, predicted_loads
+from layerpar.partition import cuts as partition
+from layerpar.partition.cuts import assign, balanced, blocks, check_cuts, equal, picture, predicted_loads
 
 SIZES = st.integers(1, 12).flatmap(lambda layers: st.tuples(st.just(layers), st.integers(1, layers)))
 

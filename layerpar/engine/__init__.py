@@ -1,0 +1,1 @@
+"""What engines share: their contract, ordinary backpropagation, cuts, gathering, idling."""

@@ -1,0 +1,1 @@
+"""What a block minimises while the others move; one file each."""

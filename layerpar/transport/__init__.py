@@ -1,0 +1,1 @@
+"""How tensors travel between blocks and workers: links, the grid of ranks, means over replicas."""
