@@ -32,3 +32,17 @@ def require_choice(key: str, value: str, choices: Iterable[str]) -> None:
 def require_at_least(key: str, value: float, least: float) -> None:
     """Raise `UserError` unless `value >= least`, naming the override that sets `key`."""
     require(value >= least, f"{key}={value} is too small; try {key}={least}")
+
+
+def require_divisor(key: str, value: int, whole: int, what: str) -> None:
+    """Raise `UserError` unless `value` divides `whole`, naming the nearest number that does.
+
+    Args:
+        key: The key that holds the value.
+        value: At least 1.
+        whole: What it must divide.
+        what: Names the whole, such as `batch_size=100`.
+    """
+    divisors = [number for number in range(1, whole + 1) if whole % number == 0]
+    nearest = min(divisors, key=lambda number: (abs(number - value), -number))
+    require(whole % value == 0, f"{key}={value} does not divide {what}; try {key}={nearest}")

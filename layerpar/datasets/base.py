@@ -47,6 +47,14 @@ class Batch:
     labels: Tensor
     indices: Tensor
 
+    def split(self, parts: int) -> list[Batch]:
+        """Its micro-batches: so many equal parts, in order. `parts` divides the batch."""
+        if parts == 1:
+            return [self]
+        images = [None] * parts if self.images is None else self.images.chunk(parts)
+        pieces = zip(images, self.labels.chunk(parts), self.indices.chunk(parts), strict=True)
+        return [Batch(*piece) for piece in pieces]
+
 
 @dataclass(frozen=True)
 class LoaderSpec:

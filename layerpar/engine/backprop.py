@@ -22,15 +22,20 @@ class BackpropEngine:
         forward: Computes logits with the network's own parameters (the plain network, or one that
             combines gradients across workers during backward).
         shard: The part of each global batch that this rank takes.
+        microbatches: Equal parts of the shard whose gradients add up to one update. BatchNorm normalises by
+            them.
     """
 
     reads_images = True
 
-    def __init__(self, workload: Workload, *, forward: Callable[[Tensor], Tensor], shard: slice) -> None:
+    def __init__(
+        self, workload: Workload, *, forward: Callable[[Tensor], Tensor], shard: slice, microbatches: int
+    ) -> None:
         self.owner = workload.ranks.rank == 0
         self.shard = shard
         self.assignment = Assignment("0", f"0-{len(workload.network.layers) - 1}")
         self.decisions: dict[str, Any] = {}
+        self._microbatches = microbatches
         self._workload = workload
         self._plain = workload.network.plain
         self._forward = workload.compiled(forward)
@@ -42,15 +47,12 @@ class BackpropEngine:
         self._plain.train()
 
     def step(self, batch: Batch) -> StepResult:
-        assert batch.images is not None
-        span = self._workload.stopwatch.span
-        with span("forward"), self._workload.autocast():
-            loss = nn.functional.cross_entropy(self._forward(batch.images), batch.labels)
-        with span("backward"):
-            self._backward(loss)
-        with span("update"):
+        losses = []
+        for microbatch, part in enumerate(batch.split(self._microbatches)):
+            losses.append(self._learn(part, microbatch))
+        with self._workload.stopwatch.span("update"):
             self._updater.step()
-        return StepResult(loss.detach())
+        return StepResult(losses[0] if len(losses) == 1 else torch.stack(losses).mean())
 
     def finish(self) -> None:
         pass
@@ -81,5 +83,17 @@ class BackpropEngine:
         self._plain.load_state_dict(state["network"])
         self._updater.load_state_dict(state["updater"])
 
-    def _backward(self, loss: Tensor) -> None:
+    def _learn(self, part: Batch, microbatch: int) -> Tensor:
+        """Add up the gradients of a micro-batch; returns its mean loss."""
+        assert part.images is not None
+        where = {"microbatch": microbatch} if self._microbatches > 1 else {}
+        span, is_last = self._workload.stopwatch.span, microbatch == self._microbatches - 1
+        with span("forward", **where), self._workload.autocast():
+            loss = nn.functional.cross_entropy(self._forward(part.images), part.labels)
+        with span("backward", **where):
+            self._backward(loss if self._microbatches == 1 else loss / self._microbatches, is_last=is_last)
+        return loss.detach()
+
+    def _backward(self, loss: Tensor, *, is_last: bool) -> None:
+        """Add up gradients; `is_last` of the micro-batches of a step."""
         loss.backward()

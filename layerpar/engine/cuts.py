@@ -6,14 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from layerpar.engine.contract import Workload
 from layerpar.errors import require, require_choice
 from layerpar.partition import cuts as partition
 from layerpar.partition.costs import LayerSeconds
 from layerpar.partition.cuts import BlockCost
-from layerpar.partition.layer_times import measure
+from layerpar.partition.layer_times import BuildHead, Measuring, measure
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ def decide(
     num_parts: int,
     *,
     cost: Callable[[LayerSeconds], BlockCost],
-    head: str | None,
+    microbatches: int,
+    build_head: BuildHead = lambda shape: None,
 ) -> Cuts:
     """Cut as `choice` says, or as an earlier part of this phase did. Collective.
 
@@ -73,7 +76,8 @@ def decide(
         choice: `balanced`, `equal` or the cuts themselves.
         num_parts: How many parts.
         cost: What a part costs, from the times of the layers.
-        head: The kind of auxiliary head that every part but the last has; None for none.
+        microbatches: Equal parts in which a part of the network takes a batch.
+        build_head: The auxiliary head of a part but the last.
     """
     num_layers, recorded_decisions = len(workload.network.layers), workload.recorded_decisions
     if recorded_decisions is not None:
@@ -82,7 +86,11 @@ def decide(
         )
     holder: list[Cuts | None] = [None]
     if workload.ranks.rank == 0:
-        seconds = cost(measure(workload, head=head))
+        samples = workload.config.replica_batch_size
+        measuring = _measuring(workload, build_head)
+        seconds = cost(
+            measure(workload.network.layers, measuring, samples=samples, microbatches=microbatches)
+        )
         if isinstance(choice, list):
             cuts = choice
         elif choice == "equal":
@@ -95,3 +103,13 @@ def decide(
         dist.broadcast_object_list(holder, src=0)
     assert holder[0] is not None
     return holder[0]
+
+
+def _measuring(workload: Workload, build_head: BuildHead) -> Measuring:
+    layout = torch.channels_last if workload.config.architecture.channels_last else torch.contiguous_format
+
+    def inputs(samples: int) -> Tensor:
+        images = torch.rand(samples, *workload.info.input_shape, device=workload.device)
+        return images.to(memory_format=layout)
+
+    return Measuring(inputs, workload.config.optimizer.build, build_head, workload.autocast)

@@ -31,11 +31,11 @@ class Replicas:
 
     def __init__(self, workload: Workload) -> None:
         self._workload = workload
-        self.peers = ReplicaGroup(workload.ranks.world_size, workload.stopwatch)
+        self.group = ReplicaGroup(workload.ranks.world_size, workload.stopwatch)
         self.probe: Batch | None = None
 
     def mean(self, proposed: Blocks) -> Blocks:
-        self.peers.average([tensor for block in proposed for tensor in block])
+        self.group.average([tensor for block in proposed for tensor in block])
         return proposed
 
     def sum(self, values: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class Replicas:
         logits = torch.func.functional_call(network, tensors, (self.probe.images,))
         network.train()
         value = nn.functional.cross_entropy(logits, self.probe.labels).double().cpu()
-        self.peers.average([value])
+        self.group.average([value])
         return float(value)
 
 
@@ -78,42 +78,43 @@ class LocalSGDEngine(BackpropEngine):
     Args:
         workload: What to train.
         shard: The part of each global batch that this rank takes.
+        microbatches: Equal parts of the shard whose gradients add up to one update.
     """
 
-    def __init__(self, workload: Workload, *, shard: slice) -> None:
-        super().__init__(workload, forward=workload.network.plain, shard=shard)
+    def __init__(self, workload: Workload, *, shard: slice, microbatches: int) -> None:
+        super().__init__(workload, forward=workload.network.plain, shard=shard, microbatches=microbatches)
         self._replicas = Replicas(workload)
-        self._rounds = Aggregator(workload.config.aggregation, [Replica(self._plain)], self._replicas)
+        self._aggregator = Aggregator(workload.config.aggregation, [Replica(self._plain)], self._replicas)
         self._statistics = [buffer for buffer in self._plain.buffers() if buffer.is_floating_point()]
 
     def step(self, batch: Batch) -> StepResult:
         result = super().step(batch)
         self._replicas.probe = batch
         with self._workload.stopwatch.span("update"):
-            scalars = self._rounds.step()
-        if self._rounds.at_border:
+            scalars = self._aggregator.step()
+        if self._aggregator.at_border:
             self._average_statistics()
         return StepResult(result.loss, scalars)
 
     def finish(self) -> None:
-        if not self._rounds.at_border:
-            self._rounds.close()
+        if not self._aggregator.at_border:
+            self._aggregator.close()
             self._average_statistics()
 
     def predict(self, batch: Batch) -> Tensor | None:
-        with self._rounds.exported():
+        with self._aggregator.exported():
             return super().predict(batch)
 
     def full_state(self) -> dict[str, Tensor] | None:
-        with self._rounds.exported():
+        with self._aggregator.exported():
             return super().full_state()
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"rounds": self._rounds.state_dict()}
+        return super().state_dict() | {"aggregator": self._aggregator.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self._rounds.load_state_dict(state["rounds"])
+        self._aggregator.load_state_dict(state["aggregator"])
 
     def _average_statistics(self) -> None:
-        self._replicas.peers.average(self._statistics)
+        self._replicas.group.average(self._statistics)

@@ -47,10 +47,10 @@ class AggregationContext:
         self.probe: Batch | None = None
 
     def mean(self, proposed: Blocks) -> Blocks:
-        if self._grid.peers.count == 1:
+        if self._grid.replicas.count == 1:
             return proposed
         # As new tensors: the graphs of batches still on their way may need the live weights' memory.
-        means = iter(self._grid.peers.means([tensor for block in proposed for tensor in block]))
+        means = iter(self._grid.replicas.means([tensor for block in proposed for tensor in block]))
         return [[next(means) for _ in block] for block in proposed]
 
     def sum(self, values: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ class AggregationContext:
         value = torch.zeros((), dtype=torch.float64)
         if self._sender is None:
             value += nn.functional.cross_entropy(activation, labels).double().cpu()
-            self._grid.peers.average([value])
+            self._grid.replicas.average([value])
         else:
             self._sender.put(activation)
             self._sender.flush()

@@ -1,4 +1,4 @@
-"""From a plan to this worker's blocks, linked among themselves and to the neighbours."""
+"""From a plan to this worker's engine: its blocks, linked among themselves and to the neighbours."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from layerpar.architectures.base import activations
 from layerpar.engine.contract import Workload
 from layerpar.engine.cuts import Cuts
 from layerpar.layerwise.aggregation_context import AggregationContext
+from layerpar.layerwise.boundaries import PROBE, Boundaries
 from layerpar.layerwise.engine import WorkerSlice
+from layerpar.layerwise.executor import Executor, Links
+from layerpar.layerwise.schedule import Stream
 from layerpar.layerwise.stream import StreamEngine
 from layerpar.layerwise.weights import WeightsEngine
-from layerpar.objectives.base import BlockSpec, Links
+from layerpar.objectives.base import ACTIVATION, BlockSpec
 from layerpar.seeds import stream_seed
-from layerpar.transport.boundaries import Borders
 from layerpar.transport.grid import Grid
-from layerpar.transport.links import ACTIVATIONS, PROBES, Queue, Receiver, Sender
+from layerpar.transport.links import Queue
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,15 @@ class Plan:
         return self.cuts.decisions([list(mine) for mine in self.placement])
 
 
+def block_outputs(workload: Workload, plan: Plan) -> list[Tensor]:
+    """What each block of the network puts out for some blank samples."""
+    with workload.autocast():
+        outputs = activations(workload.network, workload.info.input_shape)
+    return [outputs[layers.stop - 1] for layers in plan.blocks]
+
+
 def build_stream(workload: Workload, grid: Grid, plan: Plan, *, queue_depth: int) -> StreamEngine:
-    """This worker's engine for `exchange=activations`.
+    """This worker's engine for `exchange=activations`. Collective.
 
     Args:
         workload: What to train.
@@ -59,101 +69,102 @@ def build_stream(workload: Workload, grid: Grid, plan: Plan, *, queue_depth: int
         plan: Who trains what.
         queue_depth: Messages that a sender may be ahead of its receiver.
     """
-    borders = Borders(workload, grid, plan.layers(grid.position), depth=queue_depth)
-    mine = plan.placement[grid.position]
-    entry = None if grid.previous is not None else Queue()
-    receiver, sender = borders.downstream(ACTIVATIONS)
-    gradient_receiver, gradient_sender = None, None
-    if workload.config.objective.sends_gradients:
-        gradient_receiver, gradient_sender = borders.upstream()
-    down = [Queue() for _ in mine[1:]]
-    up = [Queue() if workload.config.objective.sends_gradients else None for _ in mine[1:]]
-    ends: list[list[Any]] = [
-        [entry or receiver, *down],
-        [*down, sender],
-        [*up, gradient_receiver],
-        [gradient_sender, *up],
-    ]
-    parts = [
-        block_parts(workload, plan, index, borders.outputs, Links(*links))
-        for index, links in zip(mine, zip(*ends, strict=True), strict=True)
-    ]
-    worker_slice = _stretch(workload, grid, plan, parts, borders, receiver=receiver, sender=sender)
-    return StreamEngine(
-        worker_slice, entry=entry, gradient_receiver=gradient_receiver, gradient_sender=gradient_sender
-    )
+    outputs, mine = block_outputs(workload, plan), plan.placement[grid.position]
+    boundaries = Boundaries(workload, grid, outputs, mine, queue_depth=queue_depth)
+    links = boundaries.links()
+    entry = None
+    if grid.previous is None:
+        entry = Queue()
+        links[mine.start].from_below[ACTIVATION] = entry
+    specs = [block_spec(workload, plan, index, outputs[index]) for index in mine]
+    worker_slice = _worker_slice(workload, grid, plan, specs, boundaries, links)
+    return StreamEngine(worker_slice, entry=entry)
 
 
 def build_weights(workload: Workload, grid: Grid, plan: Plan) -> WeightsEngine:
-    """This worker's engine for `exchange=weights`.
+    """This worker's engine for `exchange=weights`. Collective.
 
     Args:
         workload: What to train.
         grid: Where this worker stands.
         plan: Who trains what.
     """
-    borders = Borders(workload, grid, plan.layers(grid.position), depth=1)
-    receiver, sender = borders.downstream(ACTIVATIONS)
+    outputs, mine = block_outputs(workload, plan), plan.placement[grid.position]
+    boundaries = Boundaries(workload, grid, outputs, mine, queue_depth=1)
     frozen = [deepcopy(layer).requires_grad_(False) for layer in workload.network.layers]
-    entries: dict[int, Queue] = {}
-    parts = []
-    for index in plan.placement[grid.position]:
-        layers = plan.blocks[index]
-        entries[layers.start] = Queue()
-        links = Links(entries[layers.start], None)
-        whole = block_parts(workload, plan, index, borders.outputs, links)
-        parts.append(replace(whole, above=frozen[layers.stop :]))
-    worker_slice = _stretch(workload, grid, plan, parts, borders, receiver=receiver, sender=sender)
-    placement = [plan.layers(position) for position in range(grid.chain_length)]
-    return WeightsEngine(worker_slice, entries=entries, frozen=frozen, placement=placement)
+    entries = {index: Queue() for index in mine}
+    links = {index: Links(from_below={ACTIVATION: queue}) for index, queue in entries.items()}
+    specs = [
+        replace(block_spec(workload, plan, index, outputs[index]), above=frozen[plan.blocks[index].stop :])
+        for index in mine
+    ]
+    worker_slice = _worker_slice(workload, grid, plan, specs, boundaries, links)
+    return WeightsEngine(
+        worker_slice,
+        entries={plan.blocks[index].start: queue for index, queue in entries.items()},
+        frozen=frozen,
+        placement=[plan.layers(position) for position in range(grid.chain_length)],
+    )
 
 
-def _stretch(
-    workload: Workload,
-    grid: Grid,
-    plan: Plan,
-    parts: list[BlockSpec],
-    borders: Borders,
-    *,
-    receiver: Receiver | None,
-    sender: Sender | None,
-) -> WorkerSlice:
-    joint = grid.peers.count > 1 and workload.config.aggregation.averages_gradients
-    peers = grid.peers if joint else None
-    blocks = [workload.config.objective.block(replace(part, gradient_peers=peers)) for part in parts]
-    probe_receiver, probe_sender = borders.downstream(PROBES)
-    chain = AggregationContext(workload, grid, blocks, receiver=probe_receiver, sender=probe_sender)
-    return WorkerSlice(workload, grid, blocks, borders.layers, receiver, sender, chain, plan.decisions())
-
-
-def block_parts(workload: Workload, plan: Plan, index: int, outputs: list[Tensor], links: Links) -> BlockSpec:
+def block_spec(workload: Workload, plan: Plan, index: int, output: Tensor) -> BlockSpec:
     """What block `index` of the plan is made of; its own modules' weights do not depend on the placement.
 
     Args:
         workload: What to train.
         plan: Which layers it has.
         index: Which block.
-        outputs: What each of the network's layers puts out, for shapes.
-        links: To its neighbours.
+        output: What it puts out for some blank samples.
     """
     layers = plan.blocks[index]
 
-    def seeded(build: Callable[[], nn.Module]) -> nn.Module:
+    def seeded(name: str, build: Callable[[], nn.Module]) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream_seed(workload.config.seed, "head", layers.stop - 1))
+            torch.manual_seed(stream_seed(workload.config.seed, name, layers.stop - 1))
             return build().to(workload.device)
 
     return BlockSpec(
         index=index,
         num_blocks=len(plan.blocks),
         layers=workload.network.layers[layers.start : layers.stop],
-        output_shape=tuple(outputs[layers.stop - 1].shape[1:]),
+        output_shape=tuple(output.shape[1:]),
         num_classes=workload.info.num_classes,
         seeded=seeded,
-        links=links,
         optimizer=workload.config.optimizer,
         total_steps=workload.total_steps,
         first_step=workload.first_step,
         autocast=workload.autocast,
-        stopwatch=workload.stopwatch,
+    )
+
+
+def _worker_slice(
+    workload: Workload,
+    grid: Grid,
+    plan: Plan,
+    specs: list[BlockSpec],
+    boundaries: Boundaries,
+    links: dict[int, Links],
+) -> WorkerSlice:
+    objective, mine = workload.config.objective, plan.placement[grid.position]
+    joint = grid.replicas.count > 1 and workload.config.aggregation.averages_gradients
+    replicas = grid.replicas if joint else None
+    blocks = [objective.block(replace(spec, replicas=replicas)) for spec in specs]
+    receiver, sender = boundaries.cross(ACTIVATION)
+    probe_receiver, probe_sender = boundaries.cross(PROBE)
+    return WorkerSlice(
+        workload,
+        grid,
+        blocks,
+        plan.layers(grid.position),
+        Stream(len(plan.blocks), objective.microbatches, objective.delay_per_link),
+        Executor(
+            dict(zip(mine, blocks, strict=True)),
+            links,
+            microbatches=objective.microbatches,
+            stopwatch=workload.stopwatch,
+        ),
+        receiver,
+        sender,
+        AggregationContext(workload, grid, blocks, receiver=probe_receiver, sender=probe_sender),
+        plan.decisions(),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +12,11 @@ from torch import Tensor
 
 from layerpar.aggregation.aggregator import Aggregator
 from layerpar.datasets.base import Batch
-from layerpar.engine.contract import Assignment, Workload
+from layerpar.engine.contract import Assignment, StepResult, Workload
 from layerpar.engine.gather import gather_named, gather_state
 from layerpar.layerwise.aggregation_context import AggregationContext
+from layerpar.layerwise.executor import Executor
+from layerpar.layerwise.schedule import Stream, Tick
 from layerpar.objectives.base import Block
 from layerpar.optimizers import OptimizerState
 from layerpar.transport.grid import Grid
@@ -28,9 +32,11 @@ class WorkerSlice:
         grid: Where this worker stands.
         blocks: Its blocks.
         layers: The network's layers in those blocks.
-        receiver: Activations from the worker before; None on the first.
-        sender: Activations to the worker after; None on the last.
-        chain: What aggregation may ask of the other workers.
+        stream: How micro-batches stream through all blocks.
+        executor: Carries out the program of this worker's.
+        receiver: Activations from the worker before, for predictions; None on the first.
+        sender: Activations to the worker after, for predictions; None on the last.
+        context: What aggregation may ask of the other workers.
         decisions: What was decided before training.
     """
 
@@ -38,14 +44,16 @@ class WorkerSlice:
     grid: Grid
     blocks: list[Block]
     layers: range
+    stream: Stream
+    executor: Executor
     receiver: Receiver | None
     sender: Sender | None
-    chain: AggregationContext
+    context: AggregationContext
     decisions: dict[str, Any]
 
 
-class ChainEngine:
-    """Evaluates, exports and checkpoints the network that the chain's blocks are.
+class ChainEngine(ABC):
+    """Trains, evaluates, exports and checkpoints the network that the blocks of a chain of workers are.
 
     A round has `aggregation.every` steps, or ends with its segment, when each block has seen every batch.
     So between segments all replicas have the same weights. Their BatchNorm statistics become the mean over
@@ -54,35 +62,63 @@ class ChainEngine:
     """
 
     def __init__(self, worker_slice: WorkerSlice) -> None:
-        grid, config = worker_slice.grid, worker_slice.workload.config
+        grid, workload = worker_slice.grid, worker_slice.workload
         self.owner = grid.rank == grid.owner
         self.reads_images = worker_slice.receiver is None
-        first = grid.replica * config.replica_batch_size
-        self.shard = slice(first, first + config.replica_batch_size)
+        size = workload.config.replica_batch_size
+        self.shard = slice(grid.replica * size, (grid.replica + 1) * size)
         blocks = worker_slice.blocks
+        self._own = range(blocks[0].index, blocks[-1].index + 1)
         self.assignment = Assignment(
-            _span(range(blocks[0].index, blocks[-1].index + 1)),
+            _span(self._own),
             _span(worker_slice.layers),
-            sum(worker_slice.decisions["part_loads"][block.index] for block in blocks),
+            sum(worker_slice.decisions["part_loads"][index] for index in self._own),
         )
         self.decisions = worker_slice.decisions
-        self._workload = worker_slice.workload
+        self._workload = workload
         self._grid = grid
         self._blocks = blocks
         self._layers = worker_slice.layers
+        self._stream = worker_slice.stream
+        self._executor = worker_slice.executor
         self._receiver = worker_slice.receiver
         self._sender = worker_slice.sender
-        self._chain = worker_slice.chain
-        self._rounds = Aggregator(config.aggregation, blocks, worker_slice.chain)
+        self._context = worker_slice.context
+        self._aggregator = Aggregator(workload.config.aggregation, blocks, worker_slice.context)
         self._steps_left = 0
+        self._ticks: Iterator[Tick] = iter(())
+
+    @abstractmethod
+    def _feed(self, images: Tensor | None) -> None:
+        """Give this worker's blocks what they take of a micro-batch, besides what the neighbours send."""
 
     def start(self, steps: int) -> None:
         self._steps_left = steps
+        self._ticks = self._stream.ticks(self._own, steps)
+        microbatches = self._stream.microbatches
+        size = self._workload.config.replica_batch_size // microbatches
+        self._executor.expect(steps * microbatches, size)
         for block in self._blocks:
             block.train(True)
 
+    def step(self, batch: Batch) -> StepResult:
+        scalars: dict[str, Tensor] = {}
+        for part in batch.split(self._stream.microbatches):
+            self._feed(part.images)
+            scalars |= self._executor.run(next(self._ticks), part.labels)
+        self._steps_left -= 1
+        is_last = self._steps_left == 0
+        if is_last:
+            for tick in self._ticks:
+                scalars |= self._executor.run(tick, batch.labels)
+        self._context.probe = batch
+        with self._workload.stopwatch.span("update"):
+            scalars |= self._aggregator.close() if is_last else self._aggregator.step()
+        return StepResult(self._loss(scalars), scalars)
+
     def finish(self) -> None:
-        self._grid.peers.average([tensor for block in self._blocks for tensor in block.statistics()])
+        self._executor.flush()
+        self._grid.replicas.average([tensor for block in self._blocks for tensor in block.statistics()])
 
     def predict(self, batch: Batch) -> Tensor | None:
         if self._grid.replica > 0:
@@ -93,7 +129,7 @@ class ChainEngine:
         else:
             assert batch.images is not None
             activation = batch.images
-        with self._rounds.exported(), torch.no_grad(), self._workload.autocast():
+        with self._aggregator.exported(), torch.no_grad(), self._workload.autocast():
             for block in self._blocks:
                 block.train(False)
                 activation = block.layers(activation)
@@ -105,7 +141,7 @@ class ChainEngine:
 
     def full_state(self) -> dict[str, Tensor] | None:
         network, layers = self._workload.network, self._layers
-        with self._rounds.exported():
+        with self._aggregator.exported():
             owned = network.names(layers.start, layers.stop) if self._grid.replica == 0 else {}
             return gather_state(network, owned, owner=self._grid.owner)
 
@@ -122,23 +158,12 @@ class ChainEngine:
 
     def state_dict(self) -> dict[str, Any]:
         blocks = {str(block.index): block.state_dict() for block in self._blocks}
-        return {"blocks": blocks, "rounds": self._rounds.state_dict()}
+        return {"blocks": blocks, "aggregator": self._aggregator.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for block in self._blocks:
             block.load_state_dict(state["blocks"][str(block.index)])
-        self._rounds.load_state_dict(state["rounds"])
-
-    def _aggregate(self, batch: Batch) -> dict[str, Tensor]:
-        """A step on this batch is done: aggregate if it ends a round. Collective. Returns scalars to log."""
-        self._chain.probe = batch
-        self._steps_left -= 1
-        is_last = self._steps_left == 0
-        if is_last:
-            for block in reversed(self._blocks):
-                block.finish()
-        with self._workload.stopwatch.span("update"):
-            return self._rounds.close() if is_last else self._rounds.step()
+        self._aggregator.load_state_dict(state["aggregator"])
 
     def _loss(self, scalars: dict[str, Tensor]) -> Tensor | None:
         """Of what the blocks tell of a step the network's loss, where this worker has the classifier."""

@@ -48,22 +48,21 @@ class WeightsEngine(ChainEngine):
         for layer in self._frozen:
             layer.train()
 
-    def step(self, batch: Batch) -> StepResult:
-        assert batch.images is not None
-        activation = batch.images
+    def _feed(self, images: Tensor | None) -> None:
+        assert images is not None
+        activation = images
         with self._workload.stopwatch.span("forward"), torch.no_grad(), self._workload.autocast():
             for index in range(max(self._entries) + 1):
                 if index in self._entries:
                     self._entries[index].put(activation)
                 if index < max(self._entries):
                     activation = self._frozen[index](activation)
-        scalars: dict[str, Tensor] = {}
-        for block in self._blocks:
-            scalars |= block.forward(batch.labels)
-        scalars |= self._aggregate(batch)
-        if self._rounds.at_border:
+
+    def step(self, batch: Batch) -> StepResult:
+        result = super().step(batch)
+        if self._aggregator.at_border:
             self._share()
-        return StepResult(self._loss(scalars), scalars)
+        return result
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         super().load_state_dict(state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from inspect import signature
 from time import perf_counter
@@ -13,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from layerpar.architectures.base import Network
-from layerpar.datasets.base import DatasetInfo
+from layerpar.datasets.base import Batch, DatasetInfo
 from layerpar.engine.backprop import BackpropEngine
 from layerpar.engine.contract import Engine, Workload
 from layerpar.engine.local_sgd import LocalSGDEngine
-from layerpar.errors import require, require_at_least
+from layerpar.errors import require, require_at_least, require_divisor
 from layerpar.modes.base import Mode
 from layerpar.transport.replica_group import allreduce_bytes
 
@@ -49,7 +50,8 @@ class DataParallelEngine(BackpropEngine):
             static_graph=mode.static_graph,
             **options,
         )
-        super().__init__(workload, forward=wrapped, shard=shard)
+        super().__init__(workload, forward=wrapped, shard=shard, microbatches=mode.microbatches)
+        self._wrapped = wrapped
         trained = [parameter for parameter in self._plain.parameters() if parameter.requires_grad]
         self._sent_bytes = allreduce_bytes(trained, workload.ranks.world_size)
         self._computed = 0.0
@@ -59,10 +61,16 @@ class DataParallelEngine(BackpropEngine):
     def _note_gradient(self, _: Tensor) -> None:
         self._computed = perf_counter()
 
-    def _backward(self, loss: Tensor) -> None:
-        super()._backward(loss)
-        self._workload.stopwatch.count_wait(perf_counter() - self._computed)
-        self._workload.stopwatch.count_sent(self._sent_bytes)
+    def _learn(self, part: Batch, microbatch: int) -> Tensor:
+        is_last = microbatch == self._microbatches - 1
+        with nullcontext() if is_last else self._wrapped.no_sync():
+            return super()._learn(part, microbatch)
+
+    def _backward(self, loss: Tensor, *, is_last: bool) -> None:
+        super()._backward(loss, is_last=is_last)
+        if is_last:
+            self._workload.stopwatch.count_wait(perf_counter() - self._computed)
+            self._workload.stopwatch.count_sent(self._sent_bytes)
 
 
 @dataclass(kw_only=True)
@@ -74,6 +82,8 @@ class Data(Mode):
     weights of the mean: see `layerpar.engine.local_sgd`.
 
     Attributes:
+        microbatches: Equal parts of each shard whose gradients add up to one update and travel once, with the
+            last of them.
         bucket_mebibytes: Size of the buckets in which gradients travel while backward goes on.
         gradient_as_bucket_view: Let gradients lie in the buckets, which saves a copy.
         static_graph: Promise that every step uses the same parameters, so that less must be looked up.
@@ -83,12 +93,14 @@ class Data(Mode):
     aggregates: ClassVar[bool] = True
     compiles: ClassVar[bool] = True
 
+    microbatches: int
     bucket_mebibytes: int
     gradient_as_bucket_view: bool
     static_graph: bool
     sync_batchnorm: bool
 
     def __post_init__(self) -> None:
+        require_at_least("mode.microbatches", self.microbatches, 1)
         require_at_least("mode.bucket_mebibytes", self.bucket_mebibytes, 1)
 
     def check(self, config: RunConfig, info: DatasetInfo, build: Callable[[], Network]) -> None:
@@ -98,6 +110,8 @@ class Data(Mode):
             batch_size % workers == 0,
             f"data: workers={workers} does not divide batch_size={batch_size}; try batch_size={nearest}",
         )
+        share = batch_size // workers
+        require_divisor("mode.microbatches", self.microbatches, share, f"the {share} samples of a worker")
         num_gpus = torch.cuda.device_count() if config.device != "cpu" and torch.cuda.is_available() else 0
         require(
             not self.sync_batchnorm or num_gpus >= workers,
@@ -116,4 +130,4 @@ class Data(Mode):
             nn.SyncBatchNorm.convert_sync_batchnorm(workload.network.plain)
         if workload.config.aggregation.averages_gradients:
             return DataParallelEngine(workload, self, shard=shard)
-        return LocalSGDEngine(workload, shard=shard)
+        return LocalSGDEngine(workload, shard=shard, microbatches=self.microbatches)

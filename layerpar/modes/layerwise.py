@@ -13,6 +13,7 @@ from layerpar.engine import cuts
 from layerpar.engine.contract import Engine, Workload
 from layerpar.errors import require, require_at_least, require_choice
 from layerpar.layerwise.build import Plan, build_stream, build_weights
+from layerpar.layerwise.schedule import Stream
 from layerpar.modes.base import Mode
 from layerpar.partition import cuts as partition
 from layerpar.transport.grid import arrange
@@ -56,14 +57,11 @@ class Layerwise(Mode):
         require_at_least("mode.replicas", self.replicas, 1)
 
     def check(self, config: RunConfig, info: DatasetInfo, build: Callable[[], Network]) -> None:
-        reason = config.objective.cannot(self.exchange)
-        other = "weights" if self.exchange == "activations" else "activations"
-        require(
-            reason is None,
-            f"objective={config.objective.name} cannot exchange {self.exchange}: {reason}; "
-            f"try mode.exchange={other}",
-        )
         self._check_replicas(config)
+        objective = config.objective
+        objective.check(
+            exchange=self.exchange, batch_size=config.replica_batch_size, optimizer=config.optimizer
+        )
         num_layers = len(build().layers)
         chain_length = config.workers // self.replicas
         workers = f"workers={config.workers}" + (f" / mode.replicas={self.replicas}" * (self.replicas > 1))
@@ -80,6 +78,13 @@ class Layerwise(Mode):
         )
         if isinstance(self.partition, list):
             partition.check_cuts(self.partition, num_layers, num_blocks)
+        stream = Stream(num_blocks, objective.microbatches, objective.delay_per_link)
+        require(
+            chain_length == 1 or self.queue_depth >= stream.least_queue_depth,
+            f"mode.queue_depth={self.queue_depth} is too small for objective.link_delay="
+            f"{stream.link_delay}: all workers would wait for each other; "
+            f"try mode.queue_depth={stream.least_queue_depth}",
+        )
 
     def _check_replicas(self, config: RunConfig) -> None:
         for key, value in (("workers", config.workers), ("batch_size", config.batch_size)):
@@ -104,7 +109,8 @@ class Layerwise(Mode):
             self.partition,
             num_blocks,
             cost=partial(objective.cost, exchange=self.exchange),
-            head=objective.head_kind,
+            microbatches=objective.microbatches,
+            build_head=partial(objective.build_head, num_classes=workload.info.num_classes),
         )
         plan = Plan(blocks, partition.assign(blocks.loads, grid.chain_length))
         if self.exchange == "weights":

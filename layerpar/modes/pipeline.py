@@ -87,7 +87,9 @@ class Pipeline(Mode):
         num_stages = self._num_stages(workload.ranks.world_size)
         return PipelineEngine(
             workload,
-            cuts.decide(workload, self.partition, num_stages, cost=stage_cost, head=None),
+            cuts.decide(
+                workload, self.partition, num_stages, cost=stage_cost, microbatches=self.microbatches
+            ),
             SCHEDULES[self.schedule],
             stages_per_worker=num_stages // workload.ranks.world_size,
             microbatches=self.microbatches,
@@ -105,4 +107,4 @@ class Pipeline(Mode):
 
 def stage_cost(seconds: LayerSeconds) -> BlockCost:
     """A stage works as a block of `delayed` that keeps its graph: forward, both backwards, update."""
-    return costs.delayed(seconds, recompute=False)
+    return costs.delayed(seconds, recompute=False, stash=False)

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from layerpar.architectures.base import Network, activations
+from layerpar.architectures.base import Network
 from layerpar.datasets.base import DatasetInfo
 from layerpar.engine import cuts
 from layerpar.engine.contract import Engine, Workload
 from layerpar.errors import require, require_choice
-from layerpar.layerwise.build import Plan, block_parts
+from layerpar.layerwise.build import Plan, block_outputs, block_spec
 from layerpar.modes.base import Mode
-from layerpar.objectives.base import Block, Links
+from layerpar.objectives import heads
+from layerpar.objectives.base import Block
 from layerpar.objectives.local import HEADS, LocalBlock
 from layerpar.partition import costs
 from layerpar.partition import cuts as partition
 from layerpar.sequential.engine import SequentialEngine
 from layerpar.sequential.features import worth_keeping
 from layerpar.sequential.shares import steps_per_block
-from layerpar.transport.links import ACTIVATIONS, Queue, Wire
+from layerpar.transport.links import Wire
 
 if TYPE_CHECKING:
     from layerpar.config import RunConfig
@@ -74,31 +76,29 @@ class Sequential(Mode):
 
     def engine(self, workload: Workload) -> Engine:
         num_blocks = self._num_blocks(workload.config.workers, len(workload.network.layers))
-        chosen = cuts.decide(workload, self.partition, num_blocks, cost=costs.local, head=self.head)
+        build_head = partial(heads.build, self.head, num_classes=workload.info.num_classes)
+        chosen = cuts.decide(
+            workload, self.partition, num_blocks, cost=costs.local, microbatches=1, build_head=build_head
+        )
         plan = Plan(chosen, [range(num_blocks)])
-        with workload.autocast():
-            outputs = activations(workload.network, workload.info.input_shape)
+        outputs = block_outputs(workload, plan)
         steps = steps_per_block(workload.num_steps, num_blocks, self.shares)
-        sources = [Queue() for _ in chosen.parts]
         blocks: list[Block] = []
-        for index, source in enumerate(sources):
-            parts = block_parts(workload, plan, index, outputs, Links(source, None))
-            own = replace(parts, total_steps=steps[index], first_step=0)
-            blocks.append(LocalBlock(own, head=self.head, similarity=0.0))
+        for index, output in enumerate(outputs):
+            spec = block_spec(workload, plan, index, output)
+            own = replace(spec, total_steps=steps[index], first_step=0)
+            blocks.append(LocalBlock(own, microbatches=1, head=self.head, similarity=0.0))
         wires = [
             Wire(
-                shape=tuple(outputs[part.stop - 1].shape[1:]),
-                dtype=outputs[part.stop - 1].dtype,
+                shape=tuple(output.shape[1:]),
+                dtype=output.dtype,
                 channels_last=workload.config.architecture.channels_last,
                 via_host=False,
-                tag=ACTIVATIONS,
             )
-            for part in chosen.parts[:-1]
+            for output in outputs[:-1]
         ]
         kept = [False] * len(wires)
         if self.cache and not workload.config.dataset.is_random:
             kept = worth_keeping(wires, workload.info.num_train, workload.device)
         decisions = plan.decisions() | {"steps_per_block": steps, "cached": kept}
-        return SequentialEngine(
-            workload, blocks, sources, steps=steps, wires=wires, kept=kept, decisions=decisions
-        )
+        return SequentialEngine(workload, blocks, steps=steps, wires=wires, kept=kept, decisions=decisions)

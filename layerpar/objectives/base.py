@@ -1,41 +1,46 @@
-"""One block: consecutive layers that are trained as a problem of their own."""
+"""What a block minimises while the others move: the contract between an objective and its executor."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from layerpar.measure.stopwatch import Stopwatch
+from layerpar.errors import require, require_at_least, require_divisor
 from layerpar.optimizers import OptimizerConfig, OptimizerState
 from layerpar.partition.costs import LayerSeconds
 from layerpar.partition.cuts import BlockCost
-from layerpar.transport.links import Sink, Source
 from layerpar.transport.replica_group import ReplicaGroup
+
+ACTIVATION = "activation"
+"""The message that every objective sends down; to the first block it is the images."""
+
+Messages = Mapping[str, Tensor]
+"""Tensors of one micro-batch by the name of their message."""
 
 
 @dataclass(frozen=True)
-class Links:
-    """What joins a block to its neighbours; None where there is no neighbour, or nothing flows back.
+class Message:
+    """A kind of tensor that crosses every boundary between two blocks, once per micro-batch.
 
     Attributes:
-        source: Gives activations of the block before (images, to the first block).
-        sink: Takes activations for the block after.
-        gradient_source: Gives gradients of the block after.
-        gradient_sink: Takes gradients for the block before.
+        name: Under which blocks give and take it.
+        direction: `down`, from a forward to the forward of the next block, or `up`, from a backward to the
+            backward of the block before.
+        shape: Of one sample.
+        dtype: On the wire.
     """
 
-    source: Source
-    sink: Sink | None
-    gradient_source: Source | None = None
-    gradient_sink: Sink | None = None
+    name: str
+    direction: Literal["down", "up"]
+    shape: tuple[int, ...]
+    dtype: torch.dtype
 
 
 @dataclass(frozen=True)
@@ -48,14 +53,13 @@ class BlockSpec:
         layers: Its layers, in order.
         output_shape: Of what the block puts out, without the batch.
         num_classes: Labels of the data set.
-        seeded: Builds a module of the block's own with weights that depend on seed and block only.
-        links: To its neighbours.
+        seeded: Builds a module of the block's own, with weights that depend on the seed of the run, the name
+            given and the block only.
         optimizer: Makes this block's own optimizer.
-        total_steps: Steps of the whole run, for the schedule.
+        total_steps: Steps of the whole run, for the learning rate.
         first_step: How many of them are done when the block starts.
         autocast: The precision in which forwards run.
-        stopwatch: Where the timeline is recorded.
-        gradient_peers: With whom to average gradients before each update; None for nobody.
+        replicas: With whom to average gradients before each update; None for nobody.
         above: The network's layers after this block, as at the start of the round, where a worker holds them.
     """
 
@@ -64,13 +68,11 @@ class BlockSpec:
     layers: Sequence[nn.Module]
     output_shape: tuple[int, ...]
     num_classes: int
-    seeded: Callable[[Callable[[], nn.Module]], nn.Module]
-    links: Links
+    seeded: Callable[[str, Callable[[], nn.Module]], nn.Module]
     optimizer: OptimizerConfig
     total_steps: int
     autocast: Callable[[], AbstractContextManager[Any]]
-    stopwatch: Stopwatch
-    gradient_peers: ReplicaGroup | None = None
+    replicas: ReplicaGroup | None = None
     above: Sequence[nn.Module] = ()
     first_step: int = 0
 
@@ -81,44 +83,65 @@ class BlockSpec:
 
 
 class Block(ABC):
-    """Layers with their own optimizer, trained while batches stream through.
+    """Consecutive layers with their own optimizer, trained as a problem of their own.
 
-    For each batch the worker calls `forward` on its blocks in order, then `backward` in reverse order.
+    The executor calls `forward`, `backward` and `update` in the order of the block's program
+    (`layerpar.layerwise.schedule`) and carries the messages.
 
     Args:
-        parts: What it is made of.
+        spec: What it is made of.
+        microbatches: Gradients of so many micro-batches add up to those of a step.
         extra: Modules of its own that are trained with it, such as a head.
     """
 
-    def __init__(self, parts: BlockSpec, *extra: nn.Module) -> None:
-        self.index = parts.index
-        self.layers = nn.Sequential(*parts.layers)
-        self.links = parts.links
+    def __init__(self, spec: BlockSpec, microbatches: int, *extra: nn.Module) -> None:
+        self.index = spec.index
+        self.layers = nn.Sequential(*spec.layers)
+        self._microbatches = microbatches
         self._modules = nn.ModuleList([self.layers, *extra])
         self._parameters = list(self._modules.parameters())
-        self._updater = parts.optimizer.updater(
-            self._parameters, parts.total_steps, first_step=parts.first_step
-        )
-        self._gradient_peers = parts.gradient_peers
-        self._autocast = parts.autocast
-        self._span = partial(parts.stopwatch.span, block=parts.index)
+        self._updater = spec.optimizer.updater(self._parameters, spec.total_steps, first_step=spec.first_step)
+        self._replicas = spec.replicas
+        self._autocast = spec.autocast
+        self._losses: list[Tensor] = []
 
     @abstractmethod
-    def forward(self, labels: Tensor) -> dict[str, Tensor]:
-        """Take one batch from the source, hand its activations on; returns scalars to log by name."""
+    def forward(self, incoming: Messages, labels: Tensor) -> Messages:
+        """Compute one micro-batch, in order.
+
+        Args:
+            incoming: What the block before sent down.
+            labels: (samples,), int64.
+
+        Returns:
+            What goes down to the next block; the last block's are not looked at.
+        """
 
     @abstractmethod
-    def backward(self) -> dict[str, Tensor]:
-        """Learn from what has come back by now, if the objective has anything come back; returns scalars."""
+    def backward(self, incoming: Messages) -> Messages:
+        """Add up the gradients of the oldest micro-batch whose backward is due.
 
-    @abstractmethod
-    def finish(self) -> None:
-        """Learn from every batch that is still on its way."""
+        Args:
+            incoming: What the next block sent up; empty on the last block.
 
-    def classifier_scalars(self, loss: Tensor, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Loss and accuracy of a classifier at the end of this block."""
-        accuracy = (logits.detach().argmax(1) == labels).float().mean()
-        return {f"block/{self.index}/loss": loss.detach(), f"block/{self.index}/accuracy": accuracy}
+        Returns:
+            What goes up to the block before; the first block's are not looked at.
+        """
+
+    def update(self) -> Tensor | None:
+        """Take an optimizer step by the gradients of a step, or by their means over the replicas.
+
+        Returns:
+            The mean training loss of the step's micro-batches, None where the block knows none.
+        """
+        if self._replicas is not None:
+            gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+            self._replicas.average(gradients)
+        self._updater.step()
+        losses, self._losses = self._losses, []
+        if not losses:
+            return None
+        return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
     def train(self, training: bool) -> None:
         """Switch between training and evaluation mode."""
@@ -137,9 +160,9 @@ class Block(ABC):
         """What the optimizer remembers of this block's parameters, by their names in `named`."""
         return self._updater.optimizer_state(named)
 
-    def set_optimizer_state(self, named: Iterable[tuple[str, Tensor]], moments: OptimizerState) -> None:
-        """Go on from `moments`; the block's own modules begin without."""
-        self._updater.set_optimizer_state(named, moments)
+    def set_optimizer_state(self, named: Iterable[tuple[str, Tensor]], state: OptimizerState) -> None:
+        """Go on from `state`; the block's own modules begin without."""
+        self._updater.set_optimizer_state(named, state)
 
     def statistics(self) -> list[Tensor]:
         """The live running statistics of its norms, which move with the samples it sees."""
@@ -154,12 +177,9 @@ class Block(ABC):
         self._modules.load_state_dict(state["modules"])
         self._updater.load_state_dict(state["updater"])
 
-    def _update(self) -> None:
-        """Take an optimizer step by the gradients there are, or by their means over the replicas."""
-        if self._gradient_peers is not None:
-            gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-            self._gradient_peers.average(gradients)
-        self._updater.step()
+    def _share(self, loss: Tensor) -> Tensor:
+        """The part that a micro-batch's mean loss has in that of its step."""
+        return loss if self._microbatches == 1 else loss / self._microbatches
 
 
 @dataclass(kw_only=True)
@@ -169,28 +189,62 @@ class Objective(ABC):
 
     Attributes:
         name: The choice, as tables show it.
+        microbatches: M, equal parts of each batch whose gradients add up to one update.
     """
 
     name: str
+    microbatches: int
+
+    def __post_init__(self) -> None:
+        require_at_least("objective.microbatches", self.microbatches, 1)
 
     @property
-    def head_kind(self) -> str | None:
-        """The kind of auxiliary head that every block but the last has; None for none."""
+    def delay_per_link(self) -> int | None:
+        """Micro-batches that a gradient is late, per link between blocks; None where nothing flows back."""
         return None
+
+    def check(self, *, exchange: str, batch_size: int, optimizer: OptimizerConfig) -> None:
+        """Refuse what cannot work.
+
+        Args:
+            exchange: `activations` or `weights`.
+            batch_size: Samples of a step on one replica.
+            optimizer: The run's.
+
+        Raises:
+            UserError: what is wrong, and the override that repairs it.
+        """
+        reason = self.cannot(exchange)
+        other = "weights" if exchange == "activations" else "activations"
+        require(
+            reason is None,
+            f"objective={self.name} cannot exchange {exchange}: {reason}; try mode.exchange={other}",
+        )
+        require_divisor(
+            "objective.microbatches", self.microbatches, batch_size, f"a batch of {batch_size} samples"
+        )
 
     def cannot(self, exchange: str) -> str | None:
         """Why this objective cannot do with an exchange; None if it can."""
         return None
 
-    @property
-    def sends_gradients(self) -> bool:
-        """Whether gradients flow back between blocks."""
-        return False
+    def messages(self, activation: Tensor, *, num_classes: int) -> list[Message]:
+        """What crosses the boundary after a block, once per micro-batch.
+
+        Args:
+            activation: What the block puts out for some blank samples.
+            num_classes: Labels of the data set.
+        """
+        return [Message(ACTIVATION, "down", tuple(activation.shape[1:]), activation.dtype)]
+
+    def build_head(self, activation_shape: tuple[int, ...], num_classes: int) -> nn.Module | None:
+        """The auxiliary head of a block that puts out such activations, with new weights; None for none."""
+        return None
 
     @abstractmethod
     def cost(self, seconds: LayerSeconds, *, exchange: str) -> BlockCost:
         """What a step of a block costs under an exchange, from the times of its layers."""
 
     @abstractmethod
-    def block(self, parts: BlockSpec) -> Block:
+    def block(self, spec: BlockSpec) -> Block:
         """A block that minimises this objective."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from layerpar.objectives.base import Block, BlockSpec, Objective
+from layerpar.objectives.base import ACTIVATION, Block, BlockSpec, Messages, Objective
 from layerpar.partition import costs
 from layerpar.partition.costs import LayerSeconds
 from layerpar.partition.cuts import BlockCost
@@ -15,25 +16,22 @@ from layerpar.partition.cuts import BlockCost
 class FrozenBlock(Block):
     """Minimises the network's loss, through the layers above as they were at the start of the round."""
 
-    def __init__(self, parts: BlockSpec) -> None:
-        super().__init__(parts)
-        self._above = nn.Sequential(*parts.above)
+    def __init__(self, spec: BlockSpec, *, microbatches: int) -> None:
+        super().__init__(spec, microbatches)
+        self._above = nn.Sequential(*spec.above)
+        self._pending: deque[Tensor] = deque()
 
-    def forward(self, labels: Tensor) -> dict[str, Tensor]:
-        with self._span("forward"), self._autocast():
-            logits = self._above(self.layers(self.links.source.get()))
-            loss = nn.functional.cross_entropy(logits, labels)
-        with self._span("backward"):
-            loss.backward()
-        with self._span("update"):
-            self._update()
-        return self.classifier_scalars(loss, logits, labels)
-
-    def backward(self) -> dict[str, Tensor]:
+    def forward(self, incoming: Messages, labels: Tensor) -> Messages:
+        with self._autocast():
+            loss = nn.functional.cross_entropy(self._above(self.layers(incoming[ACTIVATION])), labels)
+        self._pending.append(loss)
         return {}
 
-    def finish(self) -> None:
-        pass
+    def backward(self, incoming: Messages) -> Messages:
+        loss = self._pending.popleft()
+        self._share(loss).backward()
+        self._losses.append(loss.detach())
+        return {}
 
 
 @dataclass(kw_only=True)
@@ -50,5 +48,5 @@ class Frozen(Objective):
     def cost(self, seconds: LayerSeconds, *, exchange: str) -> BlockCost:
         return costs.frozen(seconds)
 
-    def block(self, parts: BlockSpec) -> Block:
-        return FrozenBlock(parts)
+    def block(self, spec: BlockSpec) -> Block:
+        return FrozenBlock(spec, microbatches=self.microbatches)

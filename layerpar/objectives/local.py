@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from layerpar.errors import require, require_choice
 from layerpar.objectives import heads
-from layerpar.objectives.base import Block, BlockSpec, Objective
+from layerpar.objectives.base import ACTIVATION, Block, BlockSpec, Messages, Objective
 from layerpar.objectives.similarity import projection, similarity_loss
 from layerpar.partition import costs
 from layerpar.partition.costs import LayerSeconds
@@ -21,47 +22,43 @@ class LocalBlock(Block):
     """Minimises the cross-entropy of its own head; the last block's head is the network's classifier.
 
     Args:
-        parts: What it is made of.
+        spec: What it is made of.
+        microbatches: M.
         head: Kind of auxiliary head.
         similarity: β: the loss is (1 - β) · cross-entropy + β · similarity matching.
     """
 
-    def __init__(self, parts: BlockSpec, *, head: str, similarity: float) -> None:
-        shape = parts.output_shape
+    def __init__(self, spec: BlockSpec, *, microbatches: int, head: str, similarity: float) -> None:
+        shape = spec.output_shape
         self._head: nn.Module | None = None
         self._projection: nn.Module | None = None
-        if not parts.is_last:
-            self._head = parts.seeded(lambda: heads.build(head, shape, parts.num_classes))
+        if not spec.is_last:
+            self._head = spec.seeded("head", lambda: heads.build(head, shape, spec.num_classes))
             if similarity > 0:
-                self._projection = parts.seeded(lambda: projection(shape))
+                self._projection = spec.seeded("projection", lambda: projection(shape))
         own = [module for module in (self._head, self._projection) if module is not None]
-        super().__init__(parts, *own)
+        super().__init__(spec, microbatches, *own)
         self._similarity = similarity
-        self._num_classes = parts.num_classes
+        self._num_classes = spec.num_classes
+        self._pending: deque[tuple[Tensor, Tensor]] = deque()
 
-    def forward(self, labels: Tensor) -> dict[str, Tensor]:
-        inputs = self.links.source.get()
-        with self._span("forward"), self._autocast():
-            outputs = self.layers(inputs)
-        if self.links.sink is not None:
-            self.links.sink.put(outputs.detach())
-        with self._span("forward"), self._autocast():
+    def forward(self, incoming: Messages, labels: Tensor) -> Messages:
+        with self._autocast():
+            outputs = self.layers(incoming[ACTIVATION])
+        self._pending.append((outputs, labels))
+        return {ACTIVATION: outputs.detach()}
+
+    def backward(self, incoming: Messages) -> Messages:
+        outputs, labels = self._pending.popleft()
+        with self._autocast():
             logits = outputs if self._head is None else self._head(outputs)
             loss = cross_entropy = nn.functional.cross_entropy(logits, labels)
             if self._projection is not None:
                 matching = similarity_loss(self._projection(outputs), labels, self._num_classes)
                 loss = (1 - self._similarity) * cross_entropy + self._similarity * matching
-        with self._span("backward"):
-            loss.backward()
-        with self._span("update"):
-            self._update()
-        return self.classifier_scalars(cross_entropy, logits, labels)
-
-    def backward(self) -> dict[str, Tensor]:
+        self._share(loss).backward()
+        self._losses.append(cross_entropy.detach())
         return {}
-
-    def finish(self) -> None:
-        pass
 
 
 @dataclass(kw_only=True)
@@ -78,16 +75,16 @@ class Local(Objective):
     similarity: float
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_choice("objective.head", self.head, HEADS)
         beta = self.similarity
         require(0 <= beta < 1, f"objective.similarity={beta} is not in [0, 1); try objective.similarity=0")
 
-    @property
-    def head_kind(self) -> str | None:
-        return self.head
+    def build_head(self, activation_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+        return heads.build(self.head, activation_shape, num_classes)
 
     def cost(self, seconds: LayerSeconds, *, exchange: str) -> BlockCost:
         return costs.local(seconds) if exchange == "activations" else costs.local_weights(seconds)
 
-    def block(self, parts: BlockSpec) -> Block:
-        return LocalBlock(parts, head=self.head, similarity=self.similarity)
+    def block(self, spec: BlockSpec) -> Block:
+        return LocalBlock(spec, microbatches=self.microbatches, head=self.head, similarity=self.similarity)

@@ -1,12 +1,12 @@
 """What a step of one block costs, from the times of its layers: the objective's true cost of a cut.
 
 F is forward, Bx backward to the input, Bw backward to the weights and U the update of a layer; H is the
-auxiliary head. A block owns layers `first` to `last - 1` of L:
+auxiliary head, C a copy of the weights. A block owns layers `first` to `last - 1` of L:
 
     layer          0 … first-1       first          first+1 … last-1     last … L-1
     local          .                 F .  Bw U      F Bx Bw U  (+H)      .
     local weights  F                 F .  Bw U      F Bx Bw U  (+H)      .
-    delayed        .                 F Bx Bw U      F Bx Bw U            .              (layer 0: no Bx)
+    delayed        .                 F Bx Bw U C    F Bx Bw U C          .              (layer 0: no Bx)
     frozen         F                 F .  Bw U      F Bx Bw U            F Bx
 """
 
@@ -43,6 +43,10 @@ class LayerSeconds(Protocol):
         """H, everything that the auxiliary head of a block that ends with this layer costs. The last
         layer's is not read: the last block's head is the network's own classifier."""
 
+    @property
+    def copy(self) -> Sequence[float]:
+        """C, a copy of the weights."""
+
 
 def local(seconds: LayerSeconds) -> BlockCost:
     """`local` with activations streamed in: own layers and head. No block has a gradient to its input."""
@@ -58,21 +62,24 @@ def local_weights(seconds: LayerSeconds) -> BlockCost:
     return lambda first, last: forward(0, first) + own(first, last)
 
 
-def delayed(seconds: LayerSeconds, *, recompute: bool) -> BlockCost:
+def delayed(seconds: LayerSeconds, *, recompute: bool, stash: bool) -> BlockCost:
     """`delayed`: own layers, with the gradient to the input for the block before.
 
     Args:
         seconds: Times of the layers.
         recompute: Every block but the last, whose gradients have no delay, runs its forward again.
+        stash: Every block but the last copies its weights in every step.
     """
     trained = _trained(seconds)
-    forward = _Range(seconds.forward)
+    forward, copy = _Range(seconds.forward), _Range(seconds.copy)
     num_layers = len(seconds.forward)
 
     def cost(first: int, last: int) -> float:
         to_previous = seconds.backward_input[first] if first > 0 else 0.0
-        again = forward(first, last) if recompute and last < num_layers else 0.0
-        return trained(first, last) + to_previous + again
+        late = 0.0
+        if last < num_layers:
+            late = recompute * forward(first, last) + stash * copy(first, last)
+        return trained(first, last) + to_previous + late
 
     return cost
 

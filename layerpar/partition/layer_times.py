@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from layerpar.engine.contract import Workload
 from layerpar.measure.stopwatch import synchronize
-from layerpar.objectives import heads
 
 PASSES = 5
 BUDGET_SECONDS = 0.8
+
+BuildHead = Callable[[tuple[int, ...]], nn.Module | None]
+"""The auxiliary head of a block that puts out activations of this shape, None for none."""
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """Under what conditions layers are timed: those of training.
+
+    Attributes:
+        inputs: So many samples of what the network takes, random, as training has them on the device.
+        build_optimizer: For some parameters.
+        build_head: See `BuildHead`.
+        autocast: The precision in which forwards run.
+    """
+
+    inputs: Callable[[int], Tensor]
+    build_optimizer: Callable[[Iterable[Tensor]], torch.optim.Optimizer]
+    build_head: BuildHead = lambda shape: None
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
 @dataclass(frozen=True)
@@ -29,6 +47,7 @@ class Profile:
         backward_input: Backward to the layer's input.
         backward_weights: Backward to the layer's weights.
         update: Optimizer step.
+        copy: A copy of the weights.
         head: Everything for the head that a block ending here would need; 0 for the last layer.
     """
 
@@ -36,46 +55,50 @@ class Profile:
     backward_input: list[float]
     backward_weights: list[float]
     update: list[float]
+    copy: list[float]
     head: list[float]
 
 
-def measure(workload: Workload, *, head: str | None) -> Profile:
+def measure(layers: Sequence[nn.Module], measuring: Measuring, *, samples: int, microbatches: int) -> Profile:
     """Time every layer by itself, on copies, in under two seconds on a CPU. Not collective.
 
     Layers that print alike and take the same input cost alike: they are measured once, so that a network of
     equal layers is cut by their number, not by noise. Of several passes the shortest times count: what else
-    the machine does can only lengthen them. Few samples are used where a whole batch would take too long:
-    the times are then scaled up, but for the update, which does not depend on the batch.
+    the machine does can only lengthen them. Fewer samples are used where a micro-batch would take too long:
+    the times are then scaled up, but for the update and the copy, which do not depend on the batch.
 
     Args:
-        workload: What to train.
-        head: The kind of auxiliary head, None where blocks have none.
+        layers: Of the whole network, in order.
+        measuring: Under what conditions.
+        samples: Of a step.
+        microbatches: Equal parts of a step, whose size is the one that is timed.
     """
-    batch = workload.config.replica_batch_size
-    few = max(2, batch // 8)
-    _time_layers(workload, head, samples=few)  # the first pass pays for everything that is set up once
+    size = samples // microbatches
+    few = max(2, size // 8)
+    _time_layers(layers, measuring, few)  # the first pass pays for everything that is set up once
     before = perf_counter()
-    _time_layers(workload, head, samples=few)
+    _time_layers(layers, measuring, few)
     seconds = perf_counter() - before
-    samples = max(2, min(batch, int(few * BUDGET_SECONDS / (PASSES * seconds))))
-    passes = [_time_layers(workload, head, samples=samples) for _ in range(PASSES)]
+    timed = max(2, min(size, int(few * BUDGET_SECONDS / (PASSES * seconds))))
+    passes = [_time_layers(layers, measuring, timed) for _ in range(PASSES)]
     shortest = [
         [_Times(*map(min, zip(*module, strict=True))) for module in zip(*layer, strict=True)]
         for layer in zip(*passes, strict=True)
     ]
-    scale = batch / samples
-    layers = [layer for layer, *_ in shortest]
-    to_weights = [min(layer.backward, layer.backward_weights) for layer in layers]
+    scale = samples / timed
+    own = [layer for layer, *_ in shortest]
+    to_weights = [min(layer.backward, layer.backward_weights) for layer in own]
     return Profile(
-        forward=[layer.forward * scale for layer in layers],
+        forward=[layer.forward * scale for layer in own],
         backward_input=[
-            (layer.backward - own) * scale for layer, own in zip(layers, to_weights, strict=True)
+            (layer.backward - weights) * scale for layer, weights in zip(own, to_weights, strict=True)
         ],
-        backward_weights=[own * scale for own in to_weights],
-        update=[layer.update for layer in layers],
+        backward_weights=[weights * scale for weights in to_weights],
+        update=[layer.update for layer in own],
+        copy=[layer.copy for layer in own],
         head=[
-            sum((times.forward + times.backward) * scale + times.update for times in auxiliary)
-            for _, *auxiliary in shortest
+            sum((times.forward + times.backward) * scale + times.update for times in heads)
+            for _, *heads in shortest
         ],
     )
 
@@ -87,55 +110,59 @@ class _Times(NamedTuple):
     backward: float
     backward_weights: float
     update: float
+    copy: float
 
 
-def _time_layers(workload: Workload, head: str | None, *, samples: int) -> list[list[_Times]]:
+def _time_layers(layers: Sequence[nn.Module], measuring: Measuring, samples: int) -> list[list[_Times]]:
     """Of every layer, and of the head that a block ending there would need."""
     measured = []
-    info, last = workload.info, len(workload.network.layers) - 1
-    layout = torch.channels_last if workload.config.architecture.channels_last else torch.contiguous_format
     with torch.random.fork_rng():
-        inputs = torch.rand(samples, *info.input_shape, device=workload.device).to(memory_format=layout)
+        inputs = measuring.inputs(samples)
         known: dict[tuple[str, tuple[int, ...]], tuple[Tensor, _Times]] = {}
 
         def time_once(module: nn.Module, inputs: Tensor) -> tuple[Tensor, _Times]:
             kind = (repr(module), tuple(inputs.shape))
             if kind not in known:
-                known[kind] = _time_module(workload, deepcopy(module), inputs)
+                known[kind] = _time_module(measuring, deepcopy(module), inputs)
             return known[kind]
 
-        for index, layer in enumerate(workload.network.layers):
+        for index, layer in enumerate(layers):
             inputs, times = time_once(layer, inputs)
             measured.append([times])
-            if head is not None and index < last:
-                auxiliary = heads.build(head, tuple(inputs.shape[1:]), info.num_classes).to(workload.device)
-                measured[-1].append(time_once(auxiliary, inputs)[1])
+            head = measuring.build_head(tuple(inputs.shape[1:])) if index + 1 < len(layers) else None
+            if head is not None:
+                measured[-1].append(time_once(head.to(inputs.device), inputs)[1])
     return measured
 
 
-def _time_module(workload: Workload, module: nn.Module, inputs: Tensor) -> tuple[Tensor, _Times]:
-    parameters = list(module.parameters())
+def _time_module(measuring: Measuring, module: nn.Module, inputs: Tensor) -> tuple[Tensor, _Times]:
+    parameters, device = list(module.parameters()), inputs.device
     inputs = inputs.detach().requires_grad_()
-    with _timed(workload.device) as forward, workload.autocast():
+    with _timed(device) as forward, measuring.autocast():
         outputs = module(inputs)
     upstream = torch.rand_like(outputs)
     for _ in range(2):  # the first finds memory cold, which in training it never is
-        with _timed(workload.device) as backward:
+        with _timed(device) as backward:
             torch.autograd.grad(outputs, [inputs, *parameters], upstream, retain_graph=True)
-    backward_weights, update = [0.0], 0.0
+    backward_weights, update, copy = [0.0], 0.0, [0.0]
     if parameters:
-        with _timed(workload.device) as backward_weights:
+        with _timed(device) as backward_weights:
             gradients = torch.autograd.grad(outputs, parameters, upstream)
-        update = _time_update(workload, parameters, gradients)
-    return outputs.detach(), _Times(forward[0], backward[0], backward_weights[0], update)
+        update = _time_update(measuring, parameters, gradients)
+        for _ in range(2):
+            with _timed(device) as copy:
+                _ = [parameter.detach().clone() for parameter in parameters]
+    return outputs.detach(), _Times(forward[0], backward[0], backward_weights[0], update, copy[0])
 
 
-def _time_update(workload: Workload, parameters: list[nn.Parameter], gradients: tuple[Tensor, ...]) -> float:
-    optimizer = workload.config.optimizer.build(parameters)
+def _time_update(
+    measuring: Measuring, parameters: list[nn.Parameter], gradients: tuple[Tensor, ...]
+) -> float:
+    optimizer = measuring.build_optimizer(parameters)
     for _ in range(2):  # the first makes the optimizer's state
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
-        with _timed(workload.device) as seconds:
+        with _timed(parameters[0].device) as seconds:
             optimizer.step()
     return seconds[0]
 

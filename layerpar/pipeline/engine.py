@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -16,11 +14,10 @@ from layerpar.datasets.base import Batch
 from layerpar.engine.contract import Assignment, StepResult, Workload
 from layerpar.engine.cuts import Cuts
 from layerpar.engine.gather import gather_named, gather_state
-from layerpar.measure.stopwatch import Stopwatch
 from layerpar.optimizers import OptimizerState
 from layerpar.pipeline.schedules import Schedule
-from layerpar.pipeline.stage import Stage, StageModule
-from layerpar.transport.links import ACTIVATIONS, Wire
+from layerpar.pipeline.stage import Chunks, Stage, StageModule
+from layerpar.transport.links import Wire
 
 
 class PipelineEngine:
@@ -29,9 +26,9 @@ class PipelineEngine:
     BatchNorm sees micro-batches: it normalises by their statistics and updates its running ones M times a
     step. The owner holds the last stage: the last worker, with a V-shaped schedule the first.
 
-    Waiting is the time blocked in `dist.Work.wait` while the schedule runs (nccl blocks the device's stream
-    there, not the host: with it, waiting counts as busy). Bytes are those of the activations and gradients
-    that leave this worker.
+    Waiting is what is left of the schedule's time between the chunks of work: blocked on messages, and the
+    little that posting them takes (nccl blocks the device's stream, not the host: with it, waiting counts as
+    busy). Bytes are those of the activations and gradients that leave this worker.
 
     Args:
         workload: What to train.
@@ -76,6 +73,7 @@ class PipelineEngine:
             self._all.parameters(), workload.total_steps, first_step=workload.first_step
         )
         samples = workload.config.batch_size // microbatches
+        self._chunks = Chunks(workload.stopwatch)
         stages = [self._stage(stage, samples, outputs[-1]) for stage in placement[self._rank]]
         self._microbatches = microbatches
         self._schedule = schedule.build(stages, microbatches, self._loss)
@@ -86,12 +84,13 @@ class PipelineEngine:
 
     def step(self, batch: Batch) -> StepResult:
         losses: list[Tensor] = []
-        with _waits_counted(self._workload.stopwatch):
-            self._schedule.step(
-                *((batch.images,) if self.reads_images else ()),
-                target=batch.labels if self.owner else None,
-                losses=losses if self.owner else None,
-            )
+        self._chunks.begin()
+        self._schedule.step(
+            *((batch.images,) if self.reads_images else ()),
+            target=batch.labels if self.owner else None,
+            losses=losses if self.owner else None,
+        )
+        self._chunks.count_gap()
         with self._workload.stopwatch.span("update"):
             self._updater.step()
         self._workload.stopwatch.count_sent(self._sent_bytes)
@@ -148,7 +147,6 @@ class PipelineEngine:
             dtype=output.dtype,
             channels_last=self._workload.config.architecture.channels_last,
             via_host=self._workload.ranks.via_host,
-            tag=ACTIVATIONS,
         )
 
     def _stage(self, stage: int, samples: int, logits: Tensor) -> Stage:
@@ -175,7 +173,7 @@ class PipelineEngine:
             self._last + 1,
             moved,
             examples=(inputs, outputs.requires_grad_()),
-            stopwatch=self._workload.stopwatch,
+            chunks=self._chunks,
         )
 
     def _bytes(self, stage: int, wires: list[Wire]) -> int:
@@ -185,24 +183,7 @@ class PipelineEngine:
             for other in (stage - 1, stage + 1)
             if 0 <= other <= self._last and self._holder[other] != self._rank
         ]
-        batch_size = self._workload.config.batch_size
-        return sum(batch_size * torch.Size(wire.shape).numel() * wire.dtype.itemsize for wire in crossed)
-
-
-@contextmanager
-def _waits_counted(stopwatch: Stopwatch) -> Iterator[None]:
-    """Count the time in `dist.Work.wait`: schedules wait inside and tell nobody."""
-    plain = dist.Work.wait
-
-    def wait(work: dist.Work, *arguments: Any) -> Any:
-        with stopwatch.waiting():
-            return plain(work, *arguments)
-
-    dist.Work.wait = wait  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        dist.Work.wait = plain  # type: ignore[method-assign]
+        return sum(wire.num_bytes(self._workload.config.batch_size) for wire in crossed)
 
 
 def _listed(parts: list[int] | list[range]) -> str:

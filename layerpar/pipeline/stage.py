@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -56,6 +59,34 @@ class StageModule(nn.Module):
             return _Own.apply(self.exit.pack(outputs))
 
 
+class Chunks:
+    """Knows when this worker works on a micro-batch: what is between two chunks counts as waiting.
+
+    Args:
+        stopwatch: Where waiting is counted and the timeline recorded.
+    """
+
+    def __init__(self, stopwatch: Stopwatch) -> None:
+        self._stopwatch = stopwatch
+        self._idle_since = 0.0
+
+    def begin(self) -> None:
+        """A step of the schedule begins."""
+        self._idle_since = perf_counter()
+
+    def count_gap(self) -> None:
+        """Count the time since the last chunk as waiting."""
+        self._stopwatch.count_wait(perf_counter() - self._idle_since)
+
+    @contextmanager
+    def work(self, kind: str, **where: int) -> Iterator[None]:
+        """Around a chunk of work of a kind of `layerpar.measure.trace`."""
+        self.count_gap()
+        with self._stopwatch.span(kind, **where):
+            yield
+        self._idle_since = perf_counter()
+
+
 class Stage(PipelineStage):
     """A stage that records its chunks, and does not greet its own worker: older torch sends one message to
     every neighbour first.
@@ -65,7 +96,7 @@ class Stage(PipelineStage):
         index: Which stage, of `num_stages`.
         device: Where its messages lie.
         examples: What it takes from the stage before (or the data), and what it puts out.
-        stopwatch: Where the timeline is recorded.
+        chunks: Of this worker.
     """
 
     def __init__(
@@ -76,21 +107,21 @@ class Stage(PipelineStage):
         device: torch.device,
         *,
         examples: tuple[Tensor, Tensor],
-        stopwatch: Stopwatch,
+        chunks: Chunks,
     ) -> None:
         super().__init__(module, index, num_stages, device, input_args=examples[0], output_args=examples[1])
-        self._span = partial(stopwatch.span, stage=index)
+        self._work = partial(chunks.work, stage=index)
 
     def forward_one_chunk(self, fwd_chunk_id: int, *arguments: Any, **options: Any) -> Any:
-        with self._span("forward", microbatch=fwd_chunk_id):
+        with self._work("forward", microbatch=fwd_chunk_id):
             return super().forward_one_chunk(fwd_chunk_id, *arguments, **options)
 
     def backward_one_chunk(self, bwd_chunk_id: int, *arguments: Any, **options: Any) -> Any:
-        with self._span("backward", microbatch=bwd_chunk_id):
+        with self._work("backward", microbatch=bwd_chunk_id):
             return super().backward_one_chunk(bwd_chunk_id, *arguments, **options)
 
     def backward_weight_one_chunk(self, bwd_chunk_id: int, *arguments: Any, **options: Any) -> Any:
-        with self._span("backward", microbatch=bwd_chunk_id):
+        with self._work("backward", microbatch=bwd_chunk_id):
             return super().backward_weight_one_chunk(bwd_chunk_id, *arguments, **options)
 
     def _get_init_p2p_neighbors_ops(self) -> list[dist.P2POp]:

@@ -9,6 +9,7 @@ block 2    .           .            trained, with the network's own classifier
 from __future__ import annotations
 
 from bisect import bisect_right
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -17,10 +18,10 @@ from torch import Tensor
 
 from layerpar.datasets.base import Batch
 from layerpar.engine.contract import Assignment, StepResult, Workload
-from layerpar.objectives.base import Block
+from layerpar.objectives.base import ACTIVATION, Block
 from layerpar.optimizers import OptimizerState
 from layerpar.sequential.features import Features
-from layerpar.transport.links import Queue, Wire
+from layerpar.transport.links import Wire
 
 
 class SequentialEngine:
@@ -33,7 +34,6 @@ class SequentialEngine:
     Args:
         workload: What to train.
         blocks: The blocks, each with a head of its own but the last.
-        sources: Where each block takes its input from.
         steps: Steps of each block's turn.
         wires: How the input of every block but the first is laid out.
         kept: Which of these inputs are kept for all samples.
@@ -47,7 +47,6 @@ class SequentialEngine:
         self,
         workload: Workload,
         blocks: list[Block],
-        sources: list[Queue],
         *,
         steps: list[int],
         wires: list[Wire],
@@ -60,7 +59,6 @@ class SequentialEngine:
         self._workload = workload
         self._plain = workload.network.plain
         self._blocks = blocks
-        self._sources = sources
         self._ends = list(accumulate(steps))
         self._wires = wires
         self._kept = kept
@@ -72,12 +70,18 @@ class SequentialEngine:
 
     def step(self, batch: Batch) -> StepResult:
         turn = self._turn
-        self._sources[turn].put(self._input(turn, batch))
-        scalars = self._blocks[turn].forward(batch.labels)
+        block, span = self._blocks[turn], partial(self._workload.stopwatch.span, block=turn)
+        inputs = self._input(turn, batch)
+        with span("forward"):
+            block.forward({ACTIVATION: inputs}, batch.labels)
+        with span("backward"):
+            block.backward({})
+        with span("update"):
+            loss = block.update()
         self._step += 1
         if self._turn != turn:
             self._take_turn()
-        return StepResult(scalars[f"block/{turn}/loss"], scalars)
+        return StepResult(loss, {} if loss is None else {f"block/{turn}/loss": loss})
 
     def finish(self) -> None:
         pass

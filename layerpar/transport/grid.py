@@ -3,7 +3,7 @@
 mode.replicas=2 workers=6     position 0    position 1    position 2
 replica 0                     rank 0    →   rank 1    →   rank 2        a chain: the whole network,
 replica 1                     rank 3    →   rank 4    →   rank 5        on its own slice of each batch
-                              └ the same blocks in each column: peers
+                              └ the same blocks in each column: replicas
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Grid:
     Attributes:
         rank: Of this worker among all.
         chain_length: Workers that together hold one replica.
-        peers: The workers of the other chains at this position.
+        replicas: The workers of the other chains at this position.
         chain_group: The process group of this chain; None for all workers, where there is one chain only.
     """
 
     rank: int
     chain_length: int
-    peers: ReplicaGroup
+    replicas: ReplicaGroup
     chain_group: dist.ProcessGroup | None = None
 
     @property
@@ -72,8 +72,8 @@ def arrange(workload: Workload, num_replicas: int) -> Grid:
     peer_group, _ = dist.new_subgroups_by_enumeration(peer_ranks(world_size, num_replicas))
     assert isinstance(chain_group, dist.ProcessGroup)
     assert isinstance(peer_group, dist.ProcessGroup)
-    peers = ReplicaGroup(num_replicas, workload.stopwatch, group=peer_group)
-    return Grid(rank, length, peers, chain_group)
+    replicas = ReplicaGroup(num_replicas, workload.stopwatch, group=peer_group)
+    return Grid(rank, length, replicas, chain_group)
 
 
 def chain_ranks(world_size: int, num_replicas: int) -> list[list[int]]:

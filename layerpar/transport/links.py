@@ -3,7 +3,9 @@
     block 0 ── Queue ──> block 1 ── Sender ~~~ wire ~~~> Receiver ── block 2
 
 Both keep order and lose nothing, so what is computed never depends on where the blocks are placed.
-Receives are posted ahead and sends complete in the background: both overlap with computing.
+Receives are posted ahead and sends complete in the background: both overlap with computing. Each kind of
+message has a process group of its own, with which its order holds on every backend: nccl carries out what
+two ranks post in a group strictly in order, and knows no tags.
 """
 
 from __future__ import annotations
@@ -17,9 +19,6 @@ import torch.distributed as dist
 from torch import Tensor
 
 from layerpar.measure.stopwatch import Stopwatch, synchronize
-
-ACTIVATIONS, GRADIENTS, PROBES = range(3)
-"""Tags that keep the links between the same two workers apart."""
 
 
 class Source(Protocol):
@@ -56,18 +55,16 @@ class Wire:
     """What crosses between two workers.
 
     Attributes:
-        shape: Of one sample's activation.
-        dtype: Of the activation.
+        shape: Of one sample's tensor.
+        dtype: Of the tensor.
         channels_last: Send (batch, height, width, channel), as which such an activation is contiguous.
         via_host: Copy through the CPU's memory, where the backend takes nothing else (gloo beside a GPU).
-        tag: ACTIVATIONS, GRADIENTS or PROBES.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
     channels_last: bool
     via_host: bool
-    tag: int
 
     @property
     def _permuted(self) -> bool:
@@ -89,13 +86,28 @@ class Wire:
         tensor = wire.to(device)
         return tensor.permute(0, 3, 1, 2) if self._permuted else tensor
 
+    def num_bytes(self, batch: int) -> int:
+        """Of the message of so many samples."""
+        return batch * torch.Size(self.shape).numel() * self.dtype.itemsize
+
 
 class Sender:
-    """Sends to another worker, at most `depth` messages ahead of it."""
+    """Sends to another worker, at most `depth` messages ahead of it.
 
-    def __init__(self, peer: int, wire: Wire, *, depth: int, stopwatch: Stopwatch) -> None:
+    Args:
+        peer: Its rank.
+        wire: What crosses.
+        group: Of this kind of message; None for all workers' own.
+        depth: Messages under way at once.
+        stopwatch: Where waiting, exchanging and sent bytes are counted.
+    """
+
+    def __init__(
+        self, peer: int, wire: Wire, *, group: dist.ProcessGroup | None, depth: int, stopwatch: Stopwatch
+    ) -> None:
         self._peer = peer
         self._wire = wire
+        self._group = group
         self._depth = depth
         self._stopwatch = stopwatch
         self._flying: deque[tuple[dist.Work, Tensor]] = deque()
@@ -107,7 +119,7 @@ class Sender:
             synchronize(tensor.device)  # else the copy would wait for the computing, and count it
         with self._stopwatch.exchanging():
             message = self._wire.pack(tensor)
-            work = dist.isend(message, self._peer, tag=self._wire.tag)
+            work = dist.isend(message, self._peer, group=self._group)
         assert work is not None
         self._flying.append((work, message))
         self._stopwatch.count_sent(message.numel() * message.element_size())
@@ -124,13 +136,30 @@ class Sender:
 
 
 class Receiver:
-    """Receives from another worker, with up to `depth` receives posted ahead."""
+    """Receives from another worker, with up to `depth` receives posted ahead.
+
+    Args:
+        peer: Its rank.
+        wire: What crosses.
+        group: Of this kind of message; None for all workers' own.
+        depth: Receives posted at once.
+        device: Where tensors are wanted.
+        stopwatch: Where waiting and exchanging are counted.
+    """
 
     def __init__(
-        self, peer: int, wire: Wire, *, depth: int, device: torch.device, stopwatch: Stopwatch
+        self,
+        peer: int,
+        wire: Wire,
+        *,
+        group: dist.ProcessGroup | None,
+        depth: int,
+        device: torch.device,
+        stopwatch: Stopwatch,
     ) -> None:
         self._peer = peer
         self._wire = wire
+        self._group = group
         self._depth = depth
         self._device = device
         self._stopwatch = stopwatch
@@ -156,7 +185,7 @@ class Receiver:
     def _post(self) -> None:
         while self._expected and len(self._posted) < self._depth:
             buffer = self._wire.buffer(self._batch, self._device)
-            work = dist.irecv(buffer, self._peer, tag=self._wire.tag)
+            work = dist.irecv(buffer, self._peer, group=self._group)
             assert work is not None
             self._posted.append((work, buffer))
             self._expected -= 1
