@@ -198,11 +198,11 @@ def _waits_counted(stopwatch: Stopwatch) -> Iterator[None]:
         with stopwatch.waiting():
             return plain(work, *arguments)
 
-    dist.Work.wait = wait  # type: ignore[method-assign, assignment]
+    dist.Work.wait = wait
     try:
         yield
     finally:
-        dist.Work.wait = plain  # type: ignore[method-assign]
+        dist.Work.wait = plain
 
 
 def _listed(parts: list[int] | list[range]) -> str:
