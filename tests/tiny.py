@@ -193,6 +193,15 @@ def weights_after(config: RunConfig, steps: int) -> dict[str, Tensor]:
     return held[0]
 
 
+def immoderate(state: dict[str, Tensor], limit: float = 1e3) -> dict[str, float]:
+    """The largest value of each tensor that has one beyond the limit, or one that is not finite.
+
+    Two ways of training that are equal on paper differ visibly where the network is about to diverge.
+    """
+    largest = {name: float(tensor.abs().max()) for name, tensor in state.items()}
+    return {name: value for name, value in largest.items() if not value <= limit}
+
+
 def largest_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     """Over all tensors, which must have the same names and shapes."""
     assert one.keys() == other.keys()

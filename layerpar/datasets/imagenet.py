@@ -42,7 +42,7 @@ class ImageNet(ImageFolder):
 
     def _wnids(self, files: list[str]) -> list[str]:
         """The class of each file of the flat `val`, which has its number in its name."""
-        import scipy.io  # type: ignore[import-untyped]
+        import scipy.io
 
         folder = self.folder / DEVKIT / "data"
         truth_file, meta_file = folder / "ILSVRC2012_validation_ground_truth.txt", folder / "meta.mat"

@@ -125,7 +125,7 @@ class Stage(PipelineStage):
             return super().backward_weight_one_chunk(bwd_chunk_id, *arguments, **options)
 
     def _get_init_p2p_neighbors_ops(self) -> list[dist.P2POp]:
-        greetings = super()._get_init_p2p_neighbors_ops()  # type: ignore[misc]
+        greetings = super()._get_init_p2p_neighbors_ops()
         return [greeting for greeting in greetings if greeting.peer != self.group_rank]
 
 
