@@ -88,7 +88,7 @@ class Stream:
 
     @property
     def least_queue_depth(self) -> int:
-        """Messages that a sender must be able to be ahead of its receiver, else two workers wait for each other.
+        """Messages that a sender must be able to be ahead of its receiver, or two workers block each other.
 
         While block k waits for a gradient, block k + 1 can be link_delay micro-batches behind it: so many
         messages are under way, and the links of both directions hold them between them.

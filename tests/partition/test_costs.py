@@ -41,8 +41,8 @@ def even(num_layers: int) -> Times:
         # layers 0-1 of 4, layers 1-2 of 4, layers 2-3 of 4; digits: H U Bw Bx F
         (costs.local(DIGITS), 2_03_03_02_03, 4_06_06_04_06, 12_12_08_12),
         (costs.local_weights(DIGITS), 2_03_03_02_03, 4_06_06_04_07, 12_12_08_15),
-        (costs.delayed(DIGITS, recompute=False), 3_03_02_03, 6_06_06_06, 12_12_12_12),
-        (costs.delayed(DIGITS, recompute=True), 3_03_02_06, 6_06_06_12, 12_12_12_12),
+        (costs.delayed(DIGITS, recompute=False, stash=False), 3_03_02_03, 6_06_06_06, 12_12_12_12),
+        (costs.delayed(DIGITS, recompute=True, stash=False), 3_03_02_06, 6_06_06_12, 12_12_12_12),
         (costs.frozen(DIGITS), 3_03_14_15, 6_06_12_15, 12_12_08_15),
     ],
     ids=["local", "local weights", "delayed", "delayed recompute", "frozen"],
