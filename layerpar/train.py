@@ -15,7 +15,7 @@ from layerpar.datasets.base import Loader
 from layerpar.engine.contract import Engine, StepResult
 from layerpar.engine.gather import from_owner
 from layerpar.errors import DivergedError
-from layerpar.measure.records import MetricsLog
+from layerpar.measure.metrics import MetricsLog
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.measure.trace import middle
 

@@ -25,7 +25,7 @@ def main() -> None:
     gc.disable()  # half a second of looking for garbage that importing does not make
     from torch.distributed.elastic.multiprocessing.errors import record
 
-    from layerpar.job import work
+    from layerpar.trainer import work
 
     gc.freeze()
     gc.enable()

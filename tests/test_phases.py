@@ -10,13 +10,13 @@ import torch
 from tiny import largest_difference, on_workers, tiny
 from torch import Tensor
 
+from layerpar.check import check
 from layerpar.config import RunConfig
 from layerpar.errors import UserError
 from layerpar.measure.records import Results, summary
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.phases import assemble, hand_over
 from layerpar.ranks import Ranks
-from layerpar.run import check
 from layerpar.train import Progress, train_epoch
 
 Weights = dict[str, Tensor]

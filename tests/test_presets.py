@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from tiny import build, composed
 
+from layerpar.check import check
 from layerpar.config import RunConfig
 from layerpar.paths import config_directory
 from layerpar.ranks import Ranks
-from layerpar.run import check
 
 STEPS = 2
 PRESETS = {

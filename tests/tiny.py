@@ -20,13 +20,13 @@ from torch import Tensor
 from layerpar.config import RunConfig, load, parse
 from layerpar.datasets.base import Loader
 from layerpar.engine.contract import Engine
-from layerpar.job import run
 from layerpar.launch import Launcher
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.measure.trace import middle
 from layerpar.paths import RunDirectory, config_directory
 from layerpar.phases import assemble
 from layerpar.ranks import Ranks
+from layerpar.trainer import run
 
 TINY = (
     "dataset=digits",
@@ -56,7 +56,7 @@ _context.set_forkserver_preload(
     [
         "torch._dynamo",
         "torch.distributed.pipelining",
-        "layerpar.job",
+        "layerpar.trainer",
         "hydra",
         "sklearn.datasets",
         "sklearn.model_selection",

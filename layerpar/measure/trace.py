@@ -13,10 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
+
+from layerpar.measure.records import write_json
+from layerpar.paths import RunDirectory
+
+if TYPE_CHECKING:
+    from layerpar.measure.stopwatch import Stopwatch
 
 KINDS = ("forward", "backward", "update", "exchange", "wait")
 """What a span may be: computing; packing, copying and handing over messages; blocked on a peer."""
@@ -80,6 +86,20 @@ def middle(steps: int, steps_per_epoch: int) -> range:
     """So many steps (from 1) in the middle of an epoch: after a pipeline has filled, before it drains."""
     first = (steps_per_epoch - steps) // 2 + 1
     return range(first, first + steps)
+
+
+def write(directory: RunDirectory, stopwatch: Stopwatch, layers: str) -> None:
+    """Write the timeline of all workers, once the segment that was traced is over. Collective.
+
+    Args:
+        directory: The run's.
+        stopwatch: This worker's.
+        layers: What this worker trains, to show.
+    """
+    name = f"worker {dist.get_rank()}, layers {layers}"
+    gathered = gather(stopwatch.spans, segment_start=stopwatch.segment_start, name=name)
+    if gathered is not None:
+        write_json(directory.trace, gathered)
 
 
 def gather(spans: list[Span], *, segment_start: float, name: str) -> dict[str, Any] | None:

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from tiny import build, largest_difference, on_workers, take_epochs, tiny, weights_after
 from torch import nn
 
+from layerpar.check import check
 from layerpar.config import RunConfig
 from layerpar.datasets.base import LoaderSpec
 from layerpar.errors import UserError
 from layerpar.ranks import Ranks
-from layerpar.run import check
 from layerpar.seeds import stream_seed
 from layerpar.sequential.features import Features, worth_keeping
 from layerpar.sequential.shares import steps_per_block
