@@ -66,6 +66,7 @@ def assemble(
         device,
         total_steps=config.epochs * steps_per_epoch,
         stopwatch=stopwatch,
+        num_replicas=own.mode.num_replicas(config.workers),
         first_step=sum(part.config.epochs for part in config.parts[:phase]) * steps_per_epoch,
         recorded_decisions=recorded_decisions,
     )

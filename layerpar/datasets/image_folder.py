@@ -61,7 +61,16 @@ class ImageFolder(Dataset):
         from layerpar.datasets.decoding_loader import DecodingLoader
 
         train, test = self._splits
-        return DecodingLoader(train, test, options=self, spec=spec)
+        return DecodingLoader(
+            train,
+            test,
+            spec=spec,
+            size=self.size,
+            resize=self.resize,
+            processes=self.decode_workers,
+            prefetch=self.prefetch,
+            skip_corrupt=self.corrupt == "skip",
+        )
 
     @property
     def folder(self) -> Path:

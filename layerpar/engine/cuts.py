@@ -86,7 +86,7 @@ def decide(
         )
     holder: list[Cuts | None] = [None]
     if workload.ranks.rank == 0:
-        samples = workload.config.replica_batch_size
+        samples = workload.replica_batch_size
         measuring = _measuring(workload, build_head)
         seconds = cost(
             measure(workload.network.layers, measuring, samples=samples, microbatches=microbatches)
