@@ -1,4 +1,4 @@
-"""The order of the house: imports go down only, whether at run time, for type checkers or inside a function."""
+"""The order of the house: imports go down only, also those for type checkers and inside functions."""
 
 from __future__ import annotations
 
