@@ -15,13 +15,27 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from layerpar.aggregation import Aggregation
+from layerpar.architectures.base import Architecture
+from layerpar.datasets.base import Dataset
 from layerpar.errors import UserError, require
 from layerpar.launch import Launcher
 from layerpar.modes.base import Mode
+from layerpar.objectives.base import Objective
+from layerpar.optimizers import OptimizerConfig
 from layerpar.spec import RunSpec, Settings
-from layerpar.typed import option, typed
+from layerpar.typed import option, resolved, typed
 
-GROUPS = ("dataset", "architecture", "mode", "objective", "aggregation", "optimizer", "launcher")
+GROUPS = {
+    "dataset": Dataset,
+    "architecture": Architecture,
+    "mode": Mode,
+    "objective": Objective,
+    "aggregation": Aggregation,
+    "optimizer": OptimizerConfig,
+    "launcher": Launcher,
+}
+"""The groups, and the class that each choice must be a subclass of."""
 
 PHASE_GROUPS = ("mode", "objective", "aggregation", "optimizer")
 """The groups of which a phase may make a choice of its own."""
@@ -84,11 +98,16 @@ def parse(config: DictConfig) -> RunConfig:
     require("variants" not in config, "this experiment compares several ways; try layerpar compare with it")
     for key in map(str, config):
         require(key in known, f"{key} is not a key of a run; leave out +{key}=…")
+    config = resolved(config)
+    for group in GROUPS:
+        require(group in config, f"{group} has no choice; leave out ~{group}")
     flat = {key: value for key, value in config.items() if key not in (*GROUPS, "phases")}
     settings = typed(Settings, flat, prefix="")
-    options = {group: option(group, config[group]) for group in GROUPS}
+    options = {group: option(group, config[group], base) for group, base in GROUPS.items()}
     run = RunConfig(**{field.name: getattr(settings, field.name) for field in fields(Settings)}, **options)
-    run.phases = tuple(_phase(run, str(name), node) for name, node in config.get("phases", {}).items())
+    phases = config.get("phases") or {}
+    require(isinstance(phases, Mapping), f"phases={phases} is no mapping; try +phases.NAME.epochs=1")
+    run.phases = tuple(_phase(run, str(name), node) for name, node in phases.items())
     total = sum(phase.config.epochs for phase in run.parts)
     require(
         run.epochs == total,
@@ -117,5 +136,5 @@ def _phase(run: RunConfig, name: str, node: Any) -> Phase:
     require(isinstance(epochs, int) and epochs >= 1, f"{key}.epochs={epochs} is no count; try {key}.epochs=1")
     own = frozenset(group for group in PHASE_GROUPS if group in node)
     with Phase(name, run, own).naming():
-        options = {group: option(group, node[group]) for group in own}
+        options = {group: option(group, node[group], GROUPS[group]) for group in own}
     return Phase(name, replace(run, epochs=epochs, phases=(), **options), own)

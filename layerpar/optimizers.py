@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 from inspect import Parameter, signature
+from math import inf
 from typing import Any
 
 import torch
@@ -112,7 +113,7 @@ class OptimizerConfig:
     schedule: Schedule
 
     def __post_init__(self) -> None:
-        require(self.lr > 0, f"optimizer.lr={self.lr} is not positive; try optimizer.lr=0.1")
+        require(0 < self.lr < inf, f"optimizer.lr={self.lr} is not positive and finite; try optimizer.lr=0.1")
         algorithm = getattr(torch.optim, self.algorithm, torch.optim.Optimizer)
         is_one = isinstance(algorithm, type) and issubclass(algorithm, torch.optim.Optimizer)
         require(

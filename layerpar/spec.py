@@ -10,6 +10,7 @@ from layerpar.datasets.base import Dataset
 from layerpar.errors import require, require_at_least, require_choice
 from layerpar.objectives.base import Objective
 from layerpar.optimizers import OptimizerConfig
+from layerpar.seeds import check_seed
 
 
 @dataclass(kw_only=True)
@@ -52,7 +53,7 @@ class Settings:
     def __post_init__(self) -> None:
         for key in ("workers", "epochs", "batch_size", "threads_per_worker", "log_every_steps"):
             require_at_least(key, getattr(self, key), 1)
-        require_at_least("seed", self.seed, 0)
+        check_seed("seed", self.seed)
         for key in ("warmup_steps", "trace_steps", "checkpoint_every"):
             require_at_least(key, getattr(self, key), 0)
         require_choice("device", self.device, ("auto", "cpu", "cuda"))

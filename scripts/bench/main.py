@@ -209,7 +209,7 @@ def loader(rounds: int) -> None:
     """What the loaders cost; `rounds` is their own."""
     from loader import main as measure_loaders
 
-    measure_loaders(Path(os.environ.get("LAYERPAR_DATA", "data")) / "imagenette")
+    measure_loaders(Path(os.environ.get("LAYERPAR_DATA") or "data") / "imagenette")
 
 
 def main() -> None:

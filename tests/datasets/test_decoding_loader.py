@@ -254,7 +254,7 @@ def running(pid: int) -> bool:
 
 
 def test_the_real_slice_of_imagenet() -> None:
-    real = Path(os.environ.get("LAYERPAR_DATA", "data")) / "imagenette"
+    real = Path(os.environ.get("LAYERPAR_DATA") or "data") / "imagenette"
     if not real.is_dir():
         pytest.skip(f"no {real}: set LAYERPAR_DATA to the folder with the real sets")
     folder = image_folder(real, size=64, resize=72)
