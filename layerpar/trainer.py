@@ -167,7 +167,8 @@ class Trainer:
                 self._say(phase, "training")
             means = train_epoch(engine, loader, config, progress, stopwatch=stopwatch, log=log)
             if config.trace_steps and progress.epoch == 1:
-                trace.write(self.directory, stopwatch, engine.assignment.layers)
+                spans, layers = stopwatch.spans, engine.assignment.layers
+                trace.write(self.directory, spans, segment_start=stopwatch.segment_start, layers=layers)
             if engine.owner:
                 self._say(phase, "evaluating")
             accuracy, test_loss = evaluate(engine, loader)

@@ -29,13 +29,11 @@ ORDER = (
     "modes",
     "launch launchers",
     "config",
-    "checkpoint train phases",
-    "outcome",
-    "course trainer",
-    "job",
-    "worker progress doctor",
+    "checkpoint train phases progress",
+    "trainer",
+    "worker doctor check",
     "run",
-    "resume variants",
+    "variants",
     "results",
     "app",
     "cli",
@@ -44,10 +42,9 @@ ORDER = (
 
 NOT_YET = {
     "measure.records → config": "a summary reads whole runs; it belongs beside what writes it",
-    "partition.layer_times → objectives": "times heads, which are modules and could be passed in",
-    "partition.layer_times → engine": "takes a whole Workload for its network, batch and optimizer",
-    "transport.boundaries → engine": "takes a whole Workload for shapes and device",
-    "transport.grid → engine": "takes a whole Workload for its ranks",
+    "measure.gather → config": "the same",
+    "measure.gather → engine": "the same",
+    "measure.gather → train": "the same",
 }
 """Imports that go up all the same, with what is to be done about each."""
 

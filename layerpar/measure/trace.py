@@ -13,16 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from layerpar.measure.records import write_json
 from layerpar.paths import RunDirectory
-
-if TYPE_CHECKING:
-    from layerpar.measure.stopwatch import Stopwatch
 
 KINDS = ("forward", "backward", "update", "exchange", "wait")
 """What a span may be: computing; packing, copying and handing over messages; blocked on a peer."""
@@ -88,16 +85,17 @@ def middle(steps: int, steps_per_epoch: int) -> range:
     return range(first, first + steps)
 
 
-def write(directory: RunDirectory, stopwatch: Stopwatch, layers: str) -> None:
+def write(directory: RunDirectory, spans: list[Span], *, segment_start: float, layers: str) -> None:
     """Write the timeline of all workers, once the segment that was traced is over. Collective.
 
     Args:
         directory: The run's.
-        stopwatch: This worker's.
+        spans: What this worker did.
+        segment_start: When the segment started, by this worker's clock.
         layers: What this worker trains, to show.
     """
     name = f"worker {dist.get_rank()}, layers {layers}"
-    gathered = gather(stopwatch.spans, segment_start=stopwatch.segment_start, name=name)
+    gathered = gather(spans, segment_start=segment_start, name=name)
     if gathered is not None:
         write_json(directory.trace, gathered)
 

@@ -100,7 +100,8 @@ class Layerwise(Mode):
         return self.replicas
 
     def engine(self, workload: Workload) -> Engine:
-        grid, objective = arrange(workload, self.replicas), workload.config.objective
+        grid = arrange(workload.ranks, workload.stopwatch, self.replicas)
+        objective = workload.config.objective
         num_blocks = self._num_blocks(grid.chain_length, len(workload.network.layers))
         blocks = cuts.decide(
             workload,
