@@ -105,10 +105,11 @@ class DecodingLoader:
 
     def _report(self, path: str, reason: str) -> None:
         if not self._skip:
-            raise UserError(f"{path} is corrupt ({reason}); replace it, or try dataset.corrupt=skip")
+            raise UserError(f"{path} cannot be used ({reason}); replace it, or try dataset.corrupt=skip")
         if path not in self.corrupt:
             self.corrupt[path] = reason
-            logger.warning("%s is corrupt (%s) and skipped, number %d", path, reason, len(self.corrupt))
+            count = len(self.corrupt)
+            logger.warning("%s cannot be used (%s) and is skipped, number %d", path, reason, count)
 
 
 class _Feed:

@@ -186,7 +186,7 @@ def test_a_corrupt_picture_ends_the_run_by_name(tmp_path: Path, workers: int) ->
     path.write_bytes(path.read_bytes()[:100])
     loader = image_folder(tmp_path, decode_workers=workers).loader(spec())
     message = refusal(loader)
-    assert message == f"{path} is corrupt (JPEG is cut short); replace it, or try dataset.corrupt=skip"
+    assert message == f"{path} cannot be used (JPEG is cut short); replace it, or try dataset.corrupt=skip"
 
 
 @pytest.mark.parametrize("workers", [0, 2])
