@@ -68,8 +68,9 @@ def arrange(workload: Workload, num_replicas: int) -> Grid:
     length = world_size // num_replicas
     if num_replicas == 1:
         return Grid(rank, length, ReplicaGroup(1, workload.stopwatch))
-    chain_group, _ = dist.new_subgroups_by_enumeration(chain_ranks(world_size, num_replicas))
-    peer_group, _ = dist.new_subgroups_by_enumeration(peer_ranks(world_size, num_replicas))
+    timeout = workload.config.launcher.timeout
+    chain_group, _ = dist.new_subgroups_by_enumeration(chain_ranks(world_size, num_replicas), timeout)
+    peer_group, _ = dist.new_subgroups_by_enumeration(peer_ranks(world_size, num_replicas), timeout)
     assert isinstance(chain_group, dist.ProcessGroup)
     assert isinstance(peer_group, dist.ProcessGroup)
     replicas = ReplicaGroup(num_replicas, workload.stopwatch, group=peer_group)
