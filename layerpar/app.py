@@ -159,7 +159,7 @@ def _raise_or_say(console: Console, outcomes: list[Outcome]) -> None:
 @contextmanager
 def _finishing(directories: list[Path], console: Console) -> Iterator[None]:
     """Write table and figures of what was completed, also when the rest was interrupted."""
-    from layerpar.launch import Interrupted
+    from layerpar.launchers.base import Interrupted
 
     try:
         yield

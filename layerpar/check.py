@@ -22,7 +22,9 @@ def check(config: RunConfig) -> DatasetInfo:
     Raises:
         UserError: what is wrong, and the override that repairs it.
     """
-    worker_device(config.device, local_rank=0)
+    if config.launcher.uses_this_machine:
+        worker_device(config.device, local_rank=0)
+    config.launcher.check(config.num_workers)
     info = config.dataset.info()
     require(
         config.batch_size <= info.num_train,

@@ -19,7 +19,7 @@ from layerpar.aggregation import Aggregation
 from layerpar.architectures.base import Architecture
 from layerpar.datasets.base import Dataset
 from layerpar.errors import UserError, require
-from layerpar.launch import Launcher
+from layerpar.launchers.base import Launcher
 from layerpar.modes.base import Mode
 from layerpar.objectives.base import Objective
 from layerpar.optimizers import OptimizerConfig

@@ -16,7 +16,7 @@ from layerpar.check import check
 from layerpar.config import RunConfig, load
 from layerpar.datasets.base import DatasetInfo
 from layerpar.errors import UserError, require
-from layerpar.launch import Interrupted, WorkerError, launch
+from layerpar.launchers.base import Interrupted, WorkerError
 from layerpar.measure.records import Results, read_status, summary, write_json, write_status
 from layerpar.paths import RunDirectory
 from layerpar.progress import show_progress
@@ -143,7 +143,7 @@ def launch_and_record(
             exclusive_lock(directory),
             show_progress(console, directory, label=label, total_steps=steps, offset=offset),
         ):
-            launch(config.launcher, directory, workers=config.num_workers, started=started)
+            config.launcher.launch(directory, workers=config.num_workers, started=started)
     except Interrupted as error:
         _end(directory, config, "interrupted", str(error))
         raise

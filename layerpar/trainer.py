@@ -12,12 +12,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from layerpar import checkpoint
+from layerpar import checkpoint, liveness
 from layerpar.config import Phase, RunConfig, load
 from layerpar.datasets.base import Loader
 from layerpar.engine.contract import Engine, Workload
 from layerpar.errors import DivergedError, UserError
-from layerpar.launch import STARTED_VARIABLE
+from layerpar.launchers.base import STARTED_VARIABLE
 from layerpar.measure import environment, trace
 from layerpar.measure.gather import gather_ranks, results
 from layerpar.measure.metrics import MetricsLog
@@ -30,7 +30,7 @@ from layerpar.train import Progress, evaluate, train_epoch, warm_up
 
 
 def work(directory: RunDirectory) -> None:
-    """Do what the directory's `run.yaml` says, as one of torchrun's workers. Collective."""
+    """Do what the directory's `run.yaml` says, as one of its workers. Collective."""
     started = float(os.environ.get(STARTED_VARIABLE, time.time()))
     config = load(directory.run_yaml)
     if int(os.environ["WORLD_SIZE"]) != config.num_workers:
@@ -43,6 +43,7 @@ def work(directory: RunDirectory) -> None:
     except DivergedError as error:
         write_status(directory, "diverged", message=str(error), step=error.step)
         raise
+    liveness.leave()
     dist.destroy_process_group()
 
 
@@ -55,7 +56,11 @@ def run(config: RunConfig, directory: RunDirectory, *, started: float) -> None:
         started: Unix time at which the command was given, for `start_seconds`.
     """
     device = worker_device(config.device, int(os.environ["LOCAL_RANK"]))
-    ranks = join(device, timeout_seconds=config.launcher.timeout_seconds)
+    ranks = join(
+        device,
+        timeout_seconds=config.launcher.timeout_seconds,
+        join_seconds=config.launcher.join_seconds,
+    )
     if ranks.rank == 0:
         write_status(directory, "running", phase="measuring")
         write_json(directory.environment, environment.describe(device))

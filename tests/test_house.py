@@ -16,8 +16,10 @@ import layerpar
 ROOT = Path(layerpar.__file__).parent
 
 ORDER = (
-    "errors paths",
-    "seeds typed ranks",
+    "errors paths search_path",
+    "seeds typed failure rendezvous",
+    "liveness",
+    "ranks",
     "measure",
     "architectures datasets optimizers",
     "partition",
@@ -27,7 +29,7 @@ ORDER = (
     "engine",
     "layerwise pipeline sequential",
     "modes",
-    "launch launchers",
+    "launchers",
     "config",
     "checkpoint train phases progress",
     "trainer",
@@ -45,6 +47,9 @@ NOT_YET = {
     "measure.gather → config": "the same",
     "measure.gather → engine": "the same",
     "measure.gather → train": "the same",
+    "rendezvous → launchers": "the variables of the environment belong beside those who read them",
+    "failure → measure": "it writes the status",
+    "launchers.watch → checkpoint": "only to know how to go on",
 }
 """Imports that go up all the same, with what is to be done about each."""
 

@@ -69,8 +69,8 @@ def arrange(ranks: Ranks, stopwatch: Stopwatch, num_replicas: int) -> Grid:
     length = world_size // num_replicas
     if num_replicas == 1:
         return Grid(rank, length, ReplicaGroup(1, stopwatch))
-    chain_group, _ = dist.new_subgroups_by_enumeration(chain_ranks(world_size, num_replicas))
-    peer_group, _ = dist.new_subgroups_by_enumeration(peer_ranks(world_size, num_replicas))
+    chain_group, _ = dist.new_subgroups_by_enumeration(chain_ranks(world_size, num_replicas), ranks.timeout)
+    peer_group, _ = dist.new_subgroups_by_enumeration(peer_ranks(world_size, num_replicas), ranks.timeout)
     assert isinstance(chain_group, dist.ProcessGroup)
     assert isinstance(peer_group, dist.ProcessGroup)
     replicas = ReplicaGroup(num_replicas, stopwatch, group=peer_group)

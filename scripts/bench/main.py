@@ -23,7 +23,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from layerpar.launch import KEEP_MEMORY
+from layerpar.launchers.base import KEEP_MEMORY
 
 HERE = Path(__file__).parent
 Summary = dict[str, Any]
