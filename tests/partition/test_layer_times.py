@@ -23,7 +23,9 @@ def network(*overrides: str) -> Network:
     return config.architecture.create(info.input_shape, info.num_classes, seed=0)
 
 
-def measured(layers: list[nn.Module], *, samples: int, microbatches: int = 1, head: str = "linear") -> Profile:
+def measured(
+    layers: list[nn.Module], *, samples: int, microbatches: int = 1, head: str = "linear"
+) -> Profile:
     shape = composed("dataset=synthetic").dataset.info().input_shape
     measuring = Measuring(
         inputs=lambda count: torch.rand(count, *shape),
