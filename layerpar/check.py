@@ -31,6 +31,10 @@ def check(config: RunConfig) -> DatasetInfo:
         f"batch_size={config.batch_size} is larger than the {info.num_train} training samples of "
         f"{config.dataset.name}; try batch_size={info.num_train}",
     )
+    require(
+        config.dataset.validation == 0 or info.num_validation > 0,
+        f"dataset={config.dataset.name} holds nothing out for validation; try dataset.validation=0",
+    )
     if config.tensorboard:
         check_installed()
     most = info.num_train // config.batch_size

@@ -69,6 +69,7 @@ def describe(line: dict[str, Any]) -> str:
     parts += [f"epoch {line['epoch']}"]
     for key, form in (
         ("train_loss", "loss {:.3f}"),
+        ("validation_accuracy", "validation {:.2%}"),
         ("test_accuracy", "accuracy {:.2%}"),
         ("samples_per_second", "{:,.0f} samples/s"),
     ):

@@ -26,7 +26,7 @@ class Settings:
         precision: `fp32`, or `bf16` for autocast.
         compile: Compile forward and backward (`torch.compile`), in the warm-up steps.
         threads_per_worker: CPU threads of each worker.
-        target_accuracy: Test accuracy in [0, 1] whose first reaching is timed; null for none.
+        target_accuracy: Accuracy in (0, 1] whose first reaching by an evaluation is timed; null for none.
         warmup_steps: Steps run before the clock starts, whose effect is thrown away.
         log_every_steps: Steps between two training lines of `metrics.jsonl`.
         trace_steps: Steps in the middle of the first epoch whose timeline is recorded on every worker; they

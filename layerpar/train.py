@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from layerpar import liveness
 from layerpar.config import RunConfig
-from layerpar.datasets.base import Loader
+from layerpar.datasets.base import Batch, Loader
 from layerpar.engine.contract import Engine, StepResult
 from layerpar.engine.gather import from_owner
 from layerpar.errors import DivergedError
@@ -29,7 +30,9 @@ class Progress:
         step: Optimizer steps done.
         epoch: Epochs done.
         train_seconds: The clock: per segment the MAX over ranks, summed.
-        evaluations: (train seconds, test accuracy, test loss) at the end of each epoch.
+        evaluations: (train seconds, accuracy, loss) at the end of each epoch, on the validation split where
+            there is one, else on the test set.
+        test_scores: Accuracy and loss on the test set when it was last scored; None before.
         phase_seconds: Train seconds of each phase that was begun.
         assignments: Blocks and layers that this rank trained in each phase that was begun.
         peak_memory_bytes: Of this rank, the highest of all phases.
@@ -40,6 +43,7 @@ class Progress:
     epoch: int = 0
     train_seconds: float = 0.0
     evaluations: list[tuple[float, float, float]] = field(default_factory=list)
+    test_scores: tuple[float, float] | None = None
     phase_seconds: list[float] = field(default_factory=list)
     assignments: list[tuple[str, str]] = field(default_factory=list)
     peak_memory_bytes: int = 0
@@ -120,10 +124,10 @@ def train_epoch(
     return means
 
 
-def evaluate(engine: Engine, loader: Loader) -> tuple[float, float]:
-    """Accuracy and mean cross-entropy over the whole test set, on every rank. Collective."""
+def evaluate(engine: Engine, batches: Iterable[Batch]) -> tuple[float, float]:
+    """Accuracy and mean cross-entropy over `batches`, on every rank. Collective."""
     correct, loss, count = 0, 0.0, 0
-    for batch in loader.test():
+    for batch in batches:
         logits = engine.predict(batch)
         if logits is None:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from dataclasses import asdict, dataclass
@@ -176,8 +177,7 @@ class Trainer:
                 trace.write(self.directory, spans, segment_start=stopwatch.segment_start, layers=layers)
             if engine.owner:
                 self._say(phase, "evaluating")
-            accuracy, test_loss = evaluate(engine, loader)
-            progress.evaluations.append((progress.train_seconds, accuracy, test_loss))
+            scores = self._score(engine, loader)
             peak = environment.peak_memory_bytes(stopwatch.device)
             progress.peak_memory_bytes = max(progress.peak_memory_bytes, peak)
             if log is not None:
@@ -187,8 +187,7 @@ class Trainer:
                     step=progress.step,
                     train_seconds=progress.train_seconds,
                     samples_per_second=progress.step * config.batch_size / progress.train_seconds,
-                    test_accuracy=accuracy,
-                    test_loss=test_loss,
+                    **scores,
                     **({"phase": phase.name} if config.phases else {}),
                     **means,
                 )
@@ -196,6 +195,34 @@ class Trainer:
                 self._save_checkpoint(index, engine)
         if log is not None:
             log.close()
+
+    def _score(self, engine: Engine, loader: Loader) -> dict[str, float]:
+        """Score the validation split and, once the run is over, the test set; without a split that each time.
+
+        Collective.
+
+        Returns:
+            Accuracies and losses by the names they are recorded under.
+
+        Raises:
+            DivergedError: on every rank, where a loss is not finite.
+        """
+        progress, has_split = self.progress, self.config.dataset.validation > 0
+        chosen = {"validation": loader.validation} if has_split else {}
+        if not has_split or progress.epoch == self.config.epochs:
+            chosen["test"] = loader.test
+        scores: dict[str, float] = {}
+        found = []
+        for name, batches in chosen.items():
+            accuracy, loss = evaluate(engine, batches())
+            if not math.isfinite(loss):
+                raise DivergedError(progress.step, loss)
+            found.append((accuracy, loss))
+            scores |= {f"{name}_accuracy": accuracy, f"{name}_loss": loss}
+        progress.evaluations.append((progress.train_seconds, *found[0]))
+        if "test" in chosen:
+            progress.test_scores = found[-1]
+        return scores
 
     def _save_checkpoint(self, index: int, engine: Engine) -> None:
         content = {

@@ -52,14 +52,19 @@ def results(
         ranks: Records of all ranks.
     """
     accuracies = [accuracy for _, accuracy, _ in progress.evaluations]
+    has_split = config.dataset.validation > 0
+    assert progress.test_scores is not None
+    test_accuracy, test_loss = progress.test_scores
     return Results(
         num_parameters=workload.network.num_parameters,
         device=workload.device.type,
         train_seconds=progress.train_seconds,
         samples_per_second=progress.step * config.batch_size / progress.train_seconds,
-        test_accuracy=accuracies[-1],
-        best_test_accuracy=max(accuracies),
-        test_loss=progress.evaluations[-1][2],
+        test_accuracy=test_accuracy,
+        best_test_accuracy=None if has_split else max(accuracies),
+        test_loss=test_loss,
+        validation_accuracy=accuracies[-1] if has_split else None,
+        best_validation_accuracy=max(accuracies) if has_split else None,
         time_to_target_seconds=progress.time_to(config.target_accuracy),
         steps=progress.step,
         start_seconds=progress.start_seconds,

@@ -81,6 +81,8 @@ class Results:
     test_accuracy: float | None = None
     best_test_accuracy: float | None = None
     test_loss: float | None = None
+    validation_accuracy: float | None = None
+    best_validation_accuracy: float | None = None
     time_to_target_seconds: float | None = None
     steps: int | None = None
     start_seconds: float | None = None
@@ -114,6 +116,8 @@ def summary(config: RunConfig, status: str, results: Results) -> dict[str, Any]:
         "test_accuracy": results.test_accuracy,
         "best_test_accuracy": results.best_test_accuracy,
         "test_loss": results.test_loss,
+        "validation_accuracy": results.validation_accuracy,
+        "best_validation_accuracy": results.best_validation_accuracy,
         "target_accuracy": config.target_accuracy,
         "time_to_target_seconds": results.time_to_target_seconds,
         "steps": results.steps,

@@ -75,7 +75,7 @@ def test_batch_norm_sees_micro_batches(schedule: str) -> None:
 def learned(ranks: Ranks, config: RunConfig) -> tuple[float, float]:
     engine, loader = build(config, ranks)
     take_epochs(engine, loader, config.epochs)
-    return evaluate(engine, loader)
+    return evaluate(engine, loader.test())
 
 
 @pytest.mark.parametrize("schedule", ["1f1b", "dualpipev"])
