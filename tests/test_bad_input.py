@@ -37,6 +37,14 @@ MISTAKES = {
         ["workers=2", "objective=delayed", "objective.link_delay=5"],
         "mode.queue_depth=3",
     ),
+    "spike compensation of Adam": (
+        ["objective=delayed", "objective.compensation=spike", "optimizer=adamw"],
+        "optimizer=sgd",
+    ),
+    "unequal micro-batches": (
+        ["objective=delayed", "objective.microbatches=3", "batch_size=64"],
+        "objective.microbatches=",
+    ),
     "unknown norm": (["architecture.norm=group"], "architecture.norm"),
     "target accuracy in percent": (["target_accuracy=95"], "target_accuracy=0.95"),
     "optimizer argument": (["+optimizer.arguments.speed=2"], "optimizer"),

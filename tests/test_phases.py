@@ -72,6 +72,11 @@ LIKE_SERIAL = {
         "optimizer=adamw",
         0.0,
     ),
+    "no delay, in micro-batches": (
+        f"mode=layerwise objective=delayed objective.link_delay=0 objective.microbatches=4 {CUT}",
+        "optimizer=sgd",
+        1e-5,
+    ),
     "data on one worker": ("mode=data", "optimizer=sgd", 0.0),
     "pipeline": (f"mode=pipeline mode.microbatches=2 {CUT}", "optimizer=sgd", 1e-5),
 }
