@@ -94,7 +94,7 @@ def compare(arguments: list[str], *, started: float) -> int:
         if errors:
             raise errors[0]
         for number, run in enumerate(planned):
-            if not run.make_room():
+            if not run.clear_incomplete():
                 console.print(f"{run.label}  done before", highlight=False)
                 continue
             begun = time.time() if number else started
@@ -112,7 +112,7 @@ def resume(arguments: list[str], *, started: float) -> int:
     parser.add_argument("directory", type=Path, metavar="RUN_DIR", help="the run's directory")
     given = parser.parse_args(arguments)
     from layerpar.results.show import show_run
-    from layerpar.resume import resume as go_on
+    from layerpar.run import resume as go_on
 
     console = Console()
     outcome = go_on(given.directory, console, started=started)
@@ -159,7 +159,7 @@ def _raise_or_say(console: Console, outcomes: list[Outcome]) -> None:
 @contextmanager
 def _finishing(directories: list[Path], console: Console) -> Iterator[None]:
     """Write table and figures of what was completed, also when the rest was interrupted."""
-    from layerpar.launch import Interrupted
+    from layerpar.launchers.base import Interrupted
 
     try:
         yield

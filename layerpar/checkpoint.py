@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from layerpar import liveness
 from layerpar.measure.records import write_json
 from layerpar.paths import RunDirectory
 
@@ -37,6 +38,7 @@ def save(directory: RunDirectory, content: dict[str, Any], *, epoch: int, owner:
     if owner:
         length = directory.metrics.stat().st_size
         write_json(temporary / ABOUT, {"epoch": epoch, "metrics_bytes": length})
+    liveness.meet()
     dist.barrier()
     if owner:
         temporary.rename(folder)

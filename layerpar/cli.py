@@ -10,6 +10,7 @@ from pathlib import Path
 
 from layerpar import __version__
 from layerpar.errors import UserError
+from layerpar.search_path import put_standard_library_first
 
 DESCRIPTION = """\
 Compare ways of training one network: serial, data-parallel, pipeline, layerwise-parallel.
@@ -32,6 +33,7 @@ FORMATS = ("table", "markdown", "csv", "json", "html")
 
 def main() -> None:
     """Entry point of the `layerpar` command."""
+    put_standard_library_first()
     sys.exit(run(sys.argv[1:], started=time.time()))
 
 

@@ -11,90 +11,41 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from layerpar.errors import UserError, require, require_at_least, require_choice
-from layerpar.typed import option, typed
+from layerpar.aggregation import Aggregation
+from layerpar.architectures.base import Architecture
+from layerpar.datasets.base import Dataset
+from layerpar.errors import UserError, require
+from layerpar.launchers.base import Launcher
+from layerpar.modes.base import Mode
+from layerpar.objectives.base import Objective
+from layerpar.optimizers import OptimizerConfig
+from layerpar.spec import RunSpec, Settings
+from layerpar.typed import option, resolved, typed
 
-if TYPE_CHECKING:
-    from layerpar.aggregation import Aggregation
-    from layerpar.architectures.base import Architecture
-    from layerpar.datasets.base import Dataset
-    from layerpar.launch import Launcher
-    from layerpar.modes.base import Mode
-    from layerpar.objectives.base import Objective
-    from layerpar.optimizers import OptimizerConfig
-
-GROUPS = ("dataset", "architecture", "mode", "objective", "aggregation", "optimizer", "launcher")
+GROUPS = {
+    "dataset": Dataset,
+    "architecture": Architecture,
+    "mode": Mode,
+    "objective": Objective,
+    "aggregation": Aggregation,
+    "optimizer": OptimizerConfig,
+    "launcher": Launcher,
+}
+"""The groups, and the class that each choice must be a subclass of."""
 
 PHASE_GROUPS = ("mode", "objective", "aggregation", "optimizer")
 """The groups of which a phase may make a choice of its own."""
 
 
 @dataclass(kw_only=True)
-class Settings:
-    """The flat keys that every run has.
+class RunConfig(RunSpec):
+    """A whole run: what is trained, in which mode (or one after the other), and how workers are started."""
 
-    Attributes:
-        seed: Start weights, sample order and augmentation all follow from it.
-        workers: Worker processes; `serial` and `sequential` always use one.
-        epochs: Passes over the training set.
-        batch_size: Samples per optimizer step over all workers together (the global batch).
-        device: `auto`, `cpu` or `cuda`.
-        precision: `fp32`, or `bf16` for autocast.
-        compile: Compile forward and backward (`torch.compile`), in the warm-up steps.
-        threads_per_worker: CPU threads of each worker.
-        target_accuracy: Test accuracy in [0, 1] whose first reaching is timed; null for none.
-        warmup_steps: Steps run before the clock starts, whose effect is thrown away.
-        log_every_steps: Steps between two training lines of `metrics.jsonl`.
-        trace_steps: Steps in the middle of the first epoch whose timeline is recorded on every worker; they
-            take a little longer for it.
-        tensorboard: Write the scalars of `metrics.jsonl` for TensorBoard too.
-        checkpoint_every: Epochs between two checkpoints; 0 for none.
-    """
-
-    seed: int
-    workers: int
-    epochs: int
-    batch_size: int
-    device: str
-    precision: str
-    compile: bool
-    threads_per_worker: int
-    target_accuracy: float | None
-    warmup_steps: int
-    log_every_steps: int
-    trace_steps: int
-    tensorboard: bool
-    checkpoint_every: int
-
-    def __post_init__(self) -> None:
-        for key in ("workers", "epochs", "batch_size", "threads_per_worker", "log_every_steps"):
-            require_at_least(key, getattr(self, key), 1)
-        require_at_least("seed", self.seed, 0)
-        for key in ("warmup_steps", "trace_steps", "checkpoint_every"):
-            require_at_least(key, getattr(self, key), 0)
-        require_choice("device", self.device, ("auto", "cpu", "cuda"))
-        require_choice("precision", self.precision, ("fp32", "bf16"))
-        target = self.target_accuracy
-        require(
-            target is None or 0 < target <= 1,
-            f"target_accuracy={target} is not in (0, 1]; try target_accuracy=0.95",
-        )
-
-
-@dataclass(kw_only=True)
-class RunConfig(Settings):
-    """A whole run: the flat keys and one object for each group's choice."""
-
-    dataset: Dataset
-    architecture: Architecture
     mode: Mode
-    objective: Objective
-    aggregation: Aggregation
-    optimizer: OptimizerConfig
     launcher: Launcher
     phases: tuple[Phase, ...] = ()
 
@@ -107,11 +58,6 @@ class RunConfig(Settings):
     def num_workers(self) -> int:
         """Worker processes of the run: as many as the phase with the most of them really uses."""
         return max(phase.config.mode.num_workers(self.workers) for phase in self.parts)
-
-    @property
-    def replica_batch_size(self) -> int:
-        """Samples of a step that each copy of the network trains on."""
-        return self.batch_size // self.mode.num_replicas(self.workers)
 
 
 @dataclass(frozen=True)
@@ -152,11 +98,16 @@ def parse(config: DictConfig) -> RunConfig:
     require("variants" not in config, "this experiment compares several ways; try layerpar compare with it")
     for key in map(str, config):
         require(key in known, f"{key} is not a key of a run; leave out +{key}=…")
+    config = resolved(config)
+    for group in GROUPS:
+        require(group in config, f"{group} has no choice; leave out ~{group}")
     flat = {key: value for key, value in config.items() if key not in (*GROUPS, "phases")}
     settings = typed(Settings, flat, prefix="")
-    options = {group: option(group, config[group]) for group in GROUPS}
+    options = {group: option(group, config[group], base) for group, base in GROUPS.items()}
     run = RunConfig(**{field.name: getattr(settings, field.name) for field in fields(Settings)}, **options)
-    run.phases = tuple(_phase(run, str(name), node) for name, node in config.get("phases", {}).items())
+    phases = config.get("phases") or {}
+    require(isinstance(phases, Mapping), f"phases={phases} is no mapping; try +phases.NAME.epochs=1")
+    run.phases = tuple(_phase(run, str(name), node) for name, node in phases.items())
     total = sum(phase.config.epochs for phase in run.parts)
     require(
         run.epochs == total,
@@ -185,5 +136,5 @@ def _phase(run: RunConfig, name: str, node: Any) -> Phase:
     require(isinstance(epochs, int) and epochs >= 1, f"{key}.epochs={epochs} is no count; try {key}.epochs=1")
     own = frozenset(group for group in PHASE_GROUPS if group in node)
     with Phase(name, run, own).naming():
-        options = {group: option(group, node[group]) for group in own}
+        options = {group: option(group, node[group], GROUPS[group]) for group in own}
     return Phase(name, replace(run, epochs=epochs, phases=(), **options), own)

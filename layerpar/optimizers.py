@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
-from inspect import signature, unwrap
-from types import MethodType
+from inspect import Parameter, signature
+from math import inf
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from layerpar.errors import require, require_choice
+from layerpar.errors import UserError, require, require_choice
 
 SCHEDULES = ("constant", "cosine", "onecycle", "step")
 
@@ -113,13 +113,20 @@ class OptimizerConfig:
     schedule: Schedule
 
     def __post_init__(self) -> None:
-        require(self.lr > 0, f"optimizer.lr={self.lr} is not positive; try optimizer.lr=0.1")
-        algorithm = getattr(torch.optim, self.algorithm, None)
+        require(0 < self.lr < inf, f"optimizer.lr={self.lr} is not positive and finite; try optimizer.lr=0.1")
+        algorithm = getattr(torch.optim, self.algorithm, torch.optim.Optimizer)
+        is_one = isinstance(algorithm, type) and issubclass(algorithm, torch.optim.Optimizer)
         require(
-            isinstance(algorithm, type),
-            f"optimizer.algorithm={self.algorithm} is no class of torch.optim; try optimizer.algorithm=SGD",
+            is_one and algorithm is not torch.optim.Optimizer,
+            f"optimizer.algorithm={self.algorithm} is no optimizer of torch.optim; "
+            "try optimizer.algorithm=SGD",
         )
-        accepted = set(signature(getattr(torch.optim, self.algorithm)).parameters) - {"params", "lr", "self"}
+        reason = _unusable(algorithm)
+        require(
+            reason is None,
+            f"optimizer.algorithm={self.algorithm} {reason}; try optimizer.algorithm=SGD",
+        )
+        accepted = set(signature(algorithm).parameters) - {"params", "lr", "self"}
         for name in self.arguments:
             require(
                 name in accepted,
@@ -128,12 +135,19 @@ class OptimizerConfig:
             )
 
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-        """The optimizer for these parameters; its `step` is torch's own, less what compiling it needs."""
-        algorithm = getattr(torch.optim, self.algorithm)
-        _keep_compiler_out()
-        optimizer = algorithm(parameters, lr=self.lr, **self.arguments)
-        optimizer.step = MethodType(torch.no_grad()(unwrap(algorithm.step)), optimizer)
-        return optimizer
+        """torch's optimizer for these parameters.
+
+        Raises:
+            UserError: it does not take these arguments or these parameters.
+        """
+        try:
+            return getattr(torch.optim, self.algorithm)(parameters, lr=self.lr, **self.arguments)
+        except (TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"optimizer: torch.optim.{self.algorithm} refuses arguments or parameters ({reason}); "
+                "try optimizer=sgd"
+            ) from error
 
     def updater(self, parameters: Iterable[Tensor], total_steps: int, *, first_step: int = 0) -> Updater:
         """The optimizer for these parameters with its schedule over `total_steps`, from `first_step` on."""
@@ -155,6 +169,9 @@ class Updater:
 
     def step(self) -> None:
         """Update the parameters from their gradients, then forget the gradients."""
+        for parameter in self._parameters():
+            if parameter.grad is not None and not _same_layout(parameter, parameter.grad):
+                parameter.grad = torch.empty_like(parameter).copy_(parameter.grad)
         self._optimizer.step()
         self._optimizer.zero_grad()
         if self._scheduler is not None:
@@ -197,15 +214,22 @@ class Updater:
         return [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
 
 
-def _keep_compiler_out() -> None:
-    """Let optimizers do without `torch._dynamo`, whose import costs each worker 1.5 s before its first step.
+def _unusable(algorithm: type[torch.optim.Optimizer]) -> str | None:
+    """Why no mode can train with this optimizer; None if they can."""
+    closure = signature(algorithm.step).parameters.get("closure")
+    if closure is not None and closure.default is Parameter.empty:
+        return "computes the loss anew within a step, by a closure, which no mode offers"
+    if algorithm is torch.optim.SparseAdam:
+        return "takes sparse gradients only, and those of all architectures are dense"
+    return None
 
-    torch tells its compiler to keep out of these methods, importing it to do so. The attribute is where it
-    remembers that it has done so; where a version of torch does not look for it, the import merely happens.
-    """
-    for name in ("add_param_group", "load_state_dict", "state_dict", "zero_grad"):
-        method = unwrap(getattr(torch.optim.Optimizer, name))
-        method.__dict__.setdefault("__dynamo_disable", method)
+
+def _same_layout(parameter: Tensor, gradient: Tensor) -> bool:
+    """Whether both lie alike in memory; a fused optimizer walks through them side by side."""
+    if parameter.stride() == gradient.stride():
+        return True
+    places = zip(parameter.shape, parameter.stride(), gradient.stride(), strict=True)
+    return all(size == 1 or one == other for size, one, other in places)
 
 
 def _zeros(pattern: dict[str, Any], parameter: Tensor) -> dict[str, Any]:

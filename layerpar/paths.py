@@ -59,6 +59,10 @@ class RunDirectory:
         """The folder with the standard output and standard error of one worker."""
         return self.root / "logs" / str(rank)
 
+    def error(self, rank: int) -> Path:
+        """What one worker says of its failure."""
+        return self.log(rank) / "error.json"
+
 
 def config_directory() -> Path:
     """`conf/` as an absolute path: inside the package when installed, else the checkout's."""

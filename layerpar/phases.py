@@ -24,7 +24,7 @@ class PhaseState:
     Attributes:
         weights: The common weights under the plain network's names.
         moments: What the optimizer remembers, under the same names; empty where the next one has no use
-            for it.
+            for it, or where it belongs to other weights than these (an average of them).
     """
 
     weights: dict[str, Tensor]
@@ -66,6 +66,7 @@ def assemble(
         device,
         total_steps=config.epochs * steps_per_epoch,
         stopwatch=stopwatch,
+        num_replicas=own.mode.num_replicas(config.workers),
         first_step=sum(part.config.epochs for part in config.parts[:phase]) * steps_per_epoch,
         recorded_decisions=recorded_decisions,
     )
@@ -91,7 +92,9 @@ def hand_over(config: RunConfig, phase: int, engine: Engine) -> PhaseState:
         phase: The one that has ended.
         engine: Of that phase.
     """
-    before, after = (config.parts[index].config.optimizer for index in (phase, phase + 1))
+    before, after = (config.parts[index].config for index in (phase, phase + 1))
     weights = from_owner(engine.full_state(), owner=engine.owner)
-    moments = engine.optimizer_state() if after.inherits(before) else {}
+    of_these_weights = before.aggregation.exports_trained or not before.mode.aggregates
+    inherits = after.optimizer.inherits(before.optimizer) and of_these_weights
+    moments = engine.optimizer_state() if inherits else {}
     return PhaseState(weights, from_owner(moments, owner=engine.owner))

@@ -9,7 +9,11 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from layerpar import liveness
 from layerpar.errors import UserError
+from layerpar.failure import LostPeerError
+from layerpar.liveness import Liveness
+from layerpar.rendezvous import open_store
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,13 @@ class Ranks:
         world_size: Number of workers.
         via_host: Messages must be copied through the CPU's memory, since workers share a GPU and gloo
             carries them.
+        timeout: How long messages may take; None for torch's default.
     """
 
     rank: int
     world_size: int
     via_host: bool = False
+    timeout: timedelta | None = None
 
 
 def worker_device(requested: str, local_rank: int) -> torch.device:
@@ -47,15 +53,47 @@ def shares_device(device: torch.device, local_world_size: int) -> bool:
     return device.type == "cuda" and local_world_size > torch.cuda.device_count()
 
 
-def join(device: torch.device, *, timeout_seconds: float) -> Ranks:
-    """Join the process group that torchrun's environment variables describe. Collective.
+def join(device: torch.device, *, timeout_seconds: float, join_seconds: float) -> Ranks:
+    """Join the other workers, as the launcher has described them in the environment. Collective.
 
-    gloo on the CPU and where workers share a GPU (their tensors are then via_host through the CPU);
-    nccl beside it where every worker has a GPU of its own.
+    gloo on the CPU and where workers share a GPU (their tensors are then copied through the CPU); nccl
+    beside it where every worker has a GPU of its own.
+
+    Args:
+        device: What this worker computes on.
+        timeout_seconds: How long to wait for a silent peer from then on.
+        join_seconds: How long to wait for the others to come.
+
+    Raises:
+        LostPeerError: they did not come.
     """
     shared = shares_device(device, int(os.environ["LOCAL_WORLD_SIZE"]))
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" and not shared else "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
-    return Ranks(dist.get_rank(), dist.get_world_size(), via_host=shared)
+    meeting = open_store(seconds=join_seconds)
+    rank, world_size, store = meeting.rank, meeting.world_size, meeting.store
+    here = Liveness(store, rank, world_size, timeout_seconds=timeout_seconds)
+    missing = here.join(seconds=join_seconds)
+    if missing:
+        raise LostPeerError(
+            f"worker {missing[0]} did not come within launcher.join_seconds={join_seconds}", silent=()
+        )
+    liveness.begin(here)
+    dist.init_process_group(
+        backend,
+        store=dist.PrefixStore("torch", store),
+        rank=rank,
+        world_size=world_size,
+        timeout=timedelta(seconds=join_seconds),
+    )
+    timeout = timedelta(seconds=timeout_seconds)
+    store.set_timeout(timeout)
+    _set_timeout(timeout)
+    return Ranks(rank, world_size, via_host=shared, timeout=timeout)
+
+
+def _set_timeout(timeout: timedelta) -> None:
+    """Of the default group; torch has a public function for it since 2.14 or so."""
+    set_timeout = getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout
+    set_timeout(timeout)

@@ -1,29 +1,25 @@
-"""One run, from a typed configuration to a finished directory; in the parent process."""
+"""One run in the parent process: check, directory, launch, records; and the same from a checkpoint on."""
 
 from __future__ import annotations
 
 import fcntl
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from layerpar.architectures.base import Network
-from layerpar.config import RunConfig
+from layerpar import checkpoint
+from layerpar.check import check
+from layerpar.config import RunConfig, load
 from layerpar.datasets.base import DatasetInfo
 from layerpar.errors import UserError, require
-from layerpar.launch import Interrupted, WorkerError, launch
-from layerpar.measure.board import check_installed
+from layerpar.launchers.base import Interrupted, WorkerError
 from layerpar.measure.records import Results, read_status, summary, write_json, write_status
 from layerpar.paths import RunDirectory
 from layerpar.progress import show_progress
-from layerpar.ranks import worker_device
 
 
 @dataclass(frozen=True)
@@ -39,60 +35,6 @@ class Outcome:
     directory: RunDirectory
     status: str
     message: str | None
-
-
-def check(config: RunConfig) -> DatasetInfo:
-    """Refuse what cannot work, before anything starts.
-
-    Raises:
-        UserError: what is wrong, and the override that repairs it.
-    """
-    worker_device(config.device, local_rank=0)
-    info = config.dataset.info()
-    require(
-        config.batch_size <= info.num_train,
-        f"batch_size={config.batch_size} is larger than the {info.num_train} training samples of "
-        f"{config.dataset.name}; try batch_size={info.num_train}",
-    )
-    if config.tensorboard:
-        check_installed()
-    most = info.num_train // config.batch_size
-    require(
-        config.trace_steps <= most,
-        f"trace_steps={config.trace_steps} is more than the {most} steps of an epoch; try trace_steps={most}",
-    )
-    for phase in config.parts:
-        with phase.naming():
-            if config.compile:
-                _check_compile(phase.config)
-            phase.config.mode.check(phase.config, info, meta_network(config, info))
-    return info
-
-
-def _check_compile(config: RunConfig) -> None:
-    name, compiler = config.mode.name, os.environ.get("CXX", "g++")
-    require(
-        config.mode.compiles,
-        f"{name}: compile=true compiles whole networks and stages, {name} has neither; try compile=false",
-    )
-    require(
-        config.warmup_steps >= 1,
-        "compile=true needs warm-up steps, else it compiles while the clock runs; try warmup_steps=5",
-    )
-    require(
-        shutil.which(compiler) is not None,
-        f"compile=true needs a C++ compiler, and there is no {compiler}; try compile=false",
-    )
-
-
-def meta_network(config: RunConfig, info: DatasetInfo) -> Callable[[], Network]:
-    """Makes the network on the meta device: layers and sizes without memory."""
-
-    def build() -> Network:
-        with torch.device("meta"):
-            return config.architecture.build(info.input_shape, info.num_classes)
-
-    return build
 
 
 def execute(
@@ -123,11 +65,49 @@ def execute(
     except UserError as error:
         _end(directory, config, "refused", str(error))
         raise
-    return carry_out(config, info, directory, console, label=label, started=started)
+    return launch_and_record(config, info, directory, console, label=label, started=started)
+
+
+def resume(root: Path, console: Console, *, started: float) -> Outcome:
+    """Go on with a run that was stopped, from its last checkpoint.
+
+    Args:
+        root: The run's directory.
+        console: Where progress is shown.
+        started: Unix time at which the command was given.
+
+    Raises:
+        UserError: there is nothing to go on with, or the run still goes on.
+        Interrupted: the user or the system stopped it again.
+    """
+    directory = RunDirectory(root.absolute())
+    require(
+        directory.run_yaml.exists() and directory.status.exists(),
+        f"{root} holds no run; try one of the directories that hold a {directory.run_yaml.name}",
+    )
+    status = read_status(directory)
+    reasons = {
+        "done": f"is done; try layerpar report {root}",
+        "refused": f"never began ({status['message']}); try layerpar train",
+        "diverged": f"would diverge again ({status['message']}); try layerpar train",
+    }
+    require(status["status"] not in reasons, f"{root} {reasons.get(status['status'])}")
+    with exclusive_lock(directory):
+        folder = checkpoint.newest(directory)
+        require(folder is not None, f"{root} has no checkpoint yet; try layerpar train")
+        assert folder is not None
+        config = load(directory.run_yaml)
+        info = check(config)
+        offset = checkpoint.cut_metrics(directory, folder)
+        directory.summary.unlink(missing_ok=True)
+        write_status(directory, "created", phase="starting")
+    label = " → ".join(phase.name for phase in config.parts)
+    console.print(f"{label}  goes on after epoch {folder.name} of {config.epochs}", highlight=False)
+    return launch_and_record(config, info, directory, console, label=label, started=started, offset=offset)
 
 
 @contextmanager
-def alone(directory: RunDirectory) -> Iterator[None]:
+def exclusive_lock(directory: RunDirectory) -> Iterator[None]:
     """Within, no other process runs this directory; the system takes the lock back however we end.
 
     Raises:
@@ -141,7 +121,7 @@ def alone(directory: RunDirectory) -> Iterator[None]:
         yield
 
 
-def carry_out(
+def launch_and_record(
     config: RunConfig,
     info: DatasetInfo,
     directory: RunDirectory,
@@ -160,10 +140,10 @@ def carry_out(
     steps = config.epochs * (info.num_train // config.batch_size)
     try:
         with (
-            alone(directory),
+            exclusive_lock(directory),
             show_progress(console, directory, label=label, total_steps=steps, offset=offset),
         ):
-            launch(config.launcher, directory, workers=config.num_workers, started=started)
+            config.launcher.launch(directory, workers=config.num_workers, started=started)
     except Interrupted as error:
         _end(directory, config, "interrupted", str(error))
         raise

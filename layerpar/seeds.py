@@ -6,6 +6,13 @@ from hashlib import blake2b
 
 import torch
 
+from layerpar.errors import require
+
+
+def check_seed(key: str, seed: int) -> None:
+    """Refuse what torch's generators do not take, naming the override that sets `key`."""
+    require(0 <= seed < 2**64, f"{key}={seed} is not between 0 and 2^64 - 1; try {key}=0")
+
 
 def stream(*key: int | str) -> torch.Generator:
     """Random numbers that follow from `key` alone, on the CPU so that they are the same for every device."""

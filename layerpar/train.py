@@ -10,12 +10,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from layerpar import liveness
 from layerpar.config import RunConfig
 from layerpar.datasets.base import Loader
 from layerpar.engine.contract import Engine, StepResult
 from layerpar.engine.gather import from_owner
 from layerpar.errors import DivergedError
-from layerpar.measure.records import MetricsLog
+from layerpar.measure.metrics import MetricsLog
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.measure.trace import middle
 
@@ -85,6 +86,7 @@ def train_epoch(
     """
     recent: list[StepResult] = []
     results: list[StepResult] = []
+    liveness.meet()
     dist.barrier()
     stopwatch.start()
     engine.start(loader.steps_per_epoch)
@@ -153,6 +155,7 @@ def _reduce(results: list[StepResult], seconds: float) -> tuple[dict[str, float]
     losses = [result.loss for result in results if result.loss is not None]
     own: dict[str, Any] = {"seconds": seconds, "scalars": means, "loss": _mean(losses) if losses else None}
     every: list[Any] = [None] * dist.get_world_size()
+    liveness.meet()
     dist.all_gather_object(every, own)
     held = [rank["loss"] for rank in every if rank["loss"] is not None]
     told: dict[str, list[float]] = {}

@@ -29,7 +29,7 @@ class Planned:
     label: str
     composed: DictConfig
 
-    def make_room(self) -> bool:
+    def clear_incomplete(self) -> bool:
         """Whether it has still to run; what an earlier attempt at this very run left unfinished is removed.
 
         A directory that holds another run is left alone, and refused when the run starts.
@@ -66,9 +66,9 @@ def plan(composed: DictConfig, overrides: Sequence[str], root: Path, *, prefix: 
 
 
 def _variants(composed: DictConfig, overrides: Sequence[str]) -> dict[str, DictConfig]:
+    from layerpar.check import check
     from layerpar.config import parse
     from layerpar.measure.environment import available_cores
-    from layerpar.run import check
 
     OmegaConf.register_new_resolver("cores", available_cores, replace=True)
     common = [override for override in overrides if not override.lstrip("+~").startswith("variants")]

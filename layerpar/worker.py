@@ -14,26 +14,49 @@ import signal
 import sys
 from pathlib import Path
 
+from layerpar.launchers.base import PARENT_VARIABLE
 from layerpar.paths import RunDirectory
+from layerpar.search_path import put_standard_library_first
 
 PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Entry point of `python -m layerpar.worker RUN_DIR`, started by torchrun's agent."""
+    """Entry point of `python -m layerpar.worker RUN_DIR`."""
+    put_standard_library_first()
     _die_with_parent()
-    gc.disable()  # half a second of looking for garbage that importing does not make
-    from torch.distributed.elastic.multiprocessing.errors import record
+    directory = RunDirectory(Path(sys.argv[1]).absolute())
+    code = 0
+    try:
+        _work(directory)
+    except Exception as error:
+        _fail(directory, error)
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not through the interpreter's end: a thread of gloo that still holds a tensor may abort the process,
+    # and one that waits for a peer may keep it.
+    os._exit(code)
 
-    from layerpar.job import work
+
+def _work(directory: RunDirectory) -> None:
+    gc.disable()  # half a second of looking for garbage that importing does not make
+    from layerpar.trainer import work
 
     gc.freeze()
     gc.enable()
-    record(work)(RunDirectory(Path(sys.argv[1])))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Not through the interpreter's end: a thread of gloo that still holds a tensor may abort the process.
-    os._exit(0)
+    work(directory)
+
+
+def _fail(directory: RunDirectory, error: Exception) -> None:
+    from layerpar import failure, liveness
+
+    failure.show(error)
+    words = failure.explain(error, silent=liveness.silent())
+    if directory.root.is_dir():
+        failure.record(
+            directory, words, rank=failure.rank_of_this_process(), watched=PARENT_VARIABLE in os.environ
+        )
 
 
 def _die_with_parent() -> None:
@@ -41,6 +64,9 @@ def _die_with_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = int(os.environ.get(PARENT_VARIABLE, "0"))
+    if parent and os.getppid() != parent:  # it died before the kernel was told
+        os._exit(1)
 
 
 if __name__ == "__main__":

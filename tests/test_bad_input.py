@@ -33,6 +33,10 @@ MISTAKES = {
     "negative learning rate": (["optimizer.lr=-1"], "optimizer.lr"),
     "cuts beyond the layers": (["mode.partition=[99]"], "mode.partition"),
     "cuts out of order": (["mode.partition=[5,2]", "workers=3"], "mode.partition"),
+    "queue too short for the delay": (
+        ["workers=2", "objective=delayed", "objective.link_delay=5"],
+        "mode.queue_depth=3",
+    ),
     "unknown norm": (["architecture.norm=group"], "architecture.norm"),
     "target accuracy in percent": (["target_accuracy=95"], "target_accuracy=0.95"),
     "optimizer argument": (["+optimizer.arguments.speed=2"], "optimizer"),

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from layerpar import checkpoint
 from layerpar.config import RunConfig
-from layerpar.course import Course, follow
 from layerpar.engine import cuts
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.paths import RunDirectory
 from layerpar.ranks import Ranks
 from layerpar.train import Progress
+from layerpar.trainer import Trainer
 
 Weights = dict[str, Tensor]
 CUT = "mode.partition=[2]"
@@ -58,10 +58,10 @@ class StoppedError(Exception):
     """Stands for whatever ends a worker."""
 
 
-def course_of(config: RunConfig, root: Path) -> Course:
+def trainer_of(config: RunConfig, root: Path) -> Trainer:
     directory = RunDirectory(root)
     root.mkdir(exist_ok=True)
-    return Course(config, directory, Stopwatch(torch.device("cpu")), Progress())
+    return Trainer(config, directory, Stopwatch(torch.device("cpu")), Progress())
 
 
 def followed(
@@ -77,10 +77,10 @@ def followed(
 
     checkpoint.save = save
     for name, config in ways.items():
-        course = course_of(config, root / name)
+        trainer = trainer_of(config, root / name)
         try:
-            _, engine = follow(course, ranks, started=0.0)
-            found[name] = (engine.full_state(), course.progress, course.stopwatch.seconds)
+            _, engine = trainer.run_phases(ranks, started=0.0)
+            found[name] = (engine.full_state(), trainer.progress, trainer.stopwatch.seconds)
         except StoppedError:
             torch.manual_seed(5)  # what comes next finds no trace of this run
     return found
@@ -103,7 +103,7 @@ def check_resuming(ways: dict[str, RunConfig], root: Path, world_size: int) -> N
                 assert state.keys() == expected.keys()
                 assert all(torch.equal(state[key], expected[key]) for key in expected), name
             assert (again.epoch, again.step) == (progress.epoch, progress.step)
-            assert again.places == progress.places
+            assert again.assignments == progress.assignments
             scores = [[score[1:] for score in each.evaluations] for each in (progress, again)]
             assert scores[0] == scores[1], name
             assert seconds == pytest.approx(again.train_seconds)
@@ -124,7 +124,7 @@ def test_two_workers(tmp_path: Path) -> None:
 
 def followed_without_measuring(ranks: Ranks, ways: dict[str, RunConfig], root: Path) -> list[Any]:
     cuts.measure = None
-    return followed(ranks, ways, root, None)["run"][1].places
+    return followed(ranks, ways, root, None)["run"][1].assignments
 
 
 def test_what_was_measured_once_is_not_measured_again(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_what_was_measured_once_is_not_measured_again(tmp_path: Path) -> None:
     on_workers(followed, 2, ways, tmp_path, 1)
     folder = checkpoint.newest(RunDirectory(tmp_path / "run"))
     assert folder is not None
-    before = [checkpoint.load(folder, rank)["progress"]["places"] for rank in range(2)]
+    before = [checkpoint.load(folder, rank)["progress"]["assignments"] for rank in range(2)]
     assert on_workers(followed_without_measuring, 2, ways, tmp_path) == before
 
 

@@ -7,12 +7,13 @@ from itertools import cycle, product
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 from tiny import composed
 
-from layerpar.config import GROUPS, parse
+from layerpar.config import GROUPS, load, parse
 from layerpar.errors import UserError
 from layerpar.paths import config_directory
 
@@ -89,3 +90,70 @@ def test_an_option_in_a_file_of_the_users_own(tmp_path: Path, monkeypatch: pytes
     assert type(config.architecture).__name__ == "ShallowMLP"
     with pytest.raises(UserError, match=r"architecture\.temperature"):
         composed(search, "architecture=shallow", "architecture.temperature=warm")
+
+
+REFUSED = {
+    "seed=18446744073709551616": "seed=18446744073709551616 is not between 0 and 2^64 - 1; try seed=0",
+    "seed=-1": "seed=-1 is not between 0 and 2^64 - 1; try seed=0",
+    "optimizer.lr=inf": "optimizer.lr=inf is not positive and finite; try optimizer.lr=0.1",
+    "optimizer.arguments=3": "optimizer.arguments: Cannot assign int to Dict[str, Any]; "
+    "try optimizer.arguments={}",
+    "+optimizer.schedule.extra=1": "optimizer.schedule.extra is not a key of Schedule; "
+    "leave out +optimizer.schedule.extra=…",
+    "~optimizer.schedule.factor": "optimizer.schedule.factor has no value; give optimizer.schedule.factor=…",
+    "optimizer.schedule.factor=x": "optimizer.schedule.factor: Value 'x' of type 'str' could not be "
+    "converted to Float; try optimizer.schedule.factor=0.1",
+    "optimizer.schedule.milestones=[a]": "optimizer.schedule.milestones[0]: Value 'a' of type 'str' could "
+    "not be converted to Float; try optimizer.schedule.milestones=[0.1]",
+    "dataset.augment=null": "dataset.augment: field 'augment' is not Optional; "
+    "try dataset.augment='{pad:1,flip:true,cutout:1}'",
+    "dataset.train_limit=1.5": "dataset.train_limit: Value '1.5' of type 'float' could not be converted to "
+    "Integer; try dataset.train_limit=1",
+    "~dataset": "dataset has no choice; leave out ~dataset",
+    "seed=???": "seed: Missing mandatory value: seed; try seed=VALUE",
+    "architecture.depth=${nothing}": "architecture.depth: Interpolation key 'nothing' not found; "
+    "try architecture.depth=VALUE",
+    "phases=3": "phases=3 is no mapping; try +phases.NAME.epochs=1",
+    "mode._target_=os.system": "mode: _target_ os.system is no subclass of layerpar.modes.base.Mode; "
+    "repair the YAML",
+    "mode._target_=layerpar.modes.data.Nothing": "mode: cannot import _target_ layerpar.modes.data.Nothing "
+    "(module 'layerpar.modes.data' has no attribute 'Nothing'); repair the YAML",
+}
+
+
+@pytest.mark.parametrize("override", REFUSED)
+def test_a_value_that_cannot_be_is_refused_with_its_repair(override: str) -> None:
+    with pytest.raises(UserError) as refused:
+        composed(override)
+    assert str(refused.value) == REFUSED[override]
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "subprocess.Popen",
+        "builtins.eval",
+        "layerpar.config.load",
+        "layerpar.worker.main",
+        "torch.optim.SGD",
+        "pathlib.Path",
+        "layerpar.errors.UserError",
+    ],
+)
+def test_a_run_yaml_can_name_options_only(group: str, target: str, tmp_path: Path) -> None:
+    """A run.yaml from somebody else makes objects of our options' classes; it calls nothing."""
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_directory())):
+        content = compose("train")
+    content[group]["_target_"] = target
+    OmegaConf.save(content, tmp_path / "run.yaml", resolve=True)
+    with pytest.raises(UserError, match=rf"{group}: _target_ {target} is no subclass of layerpar\."):
+        load(tmp_path / "run.yaml")
+
+
+@pytest.mark.parametrize("node", ["!!python/object/apply:os.system ['true']", "!!python/name:os.system"])
+def test_the_yaml_itself_makes_no_objects(node: str, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(f"seed: {node}\n")
+    with pytest.raises(yaml.constructor.ConstructorError):
+        load(tmp_path / "run.yaml")

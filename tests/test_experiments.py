@@ -28,7 +28,7 @@ FIGURES = {
 
 @pytest.fixture(autouse=True)
 def _quick_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("layerpar.run.launch", launched)
+    monkeypatch.setattr("layerpar.launchers.local.LocalLauncher.launch", launched)
     monkeypatch.setattr("layerpar.results.plots.draw.FORMATS", ("png",))  # twice as fast
 
 

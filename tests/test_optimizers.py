@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -11,6 +9,7 @@ import torch
 from tiny import composed
 from torch import nn
 
+from layerpar.errors import UserError
 from layerpar.optimizers import SCHEDULES, OptimizerConfig, Schedule, Updater
 
 
@@ -139,17 +138,86 @@ def test_a_step_is_torchs_own_to_the_last_bit(algorithm: str) -> None:
     assert torch.equal(ours, theirs)
 
 
-def test_training_does_not_import_the_compiler() -> None:
-    program = """if True:
-        import sys, torch
-        from layerpar.optimizers import OptimizerConfig, Schedule
-        schedule = Schedule(name="cosine", warmup=0.1, milestones=[], factor=0.1)
-        arguments = {"momentum": 0.9, "fused": True}
-        options = OptimizerConfig(name="x", algorithm="SGD", lr=0.1, arguments=arguments, schedule=schedule)
-        weight = torch.nn.Parameter(torch.ones(3))
-        updater = options.updater([weight], 10)
-        weight.sum().backward()
+def test_hooks_are_called() -> None:
+    weight = nn.Parameter(torch.ones(1))
+    updater = config("constant").updater([weight], 1)
+    seen = []
+    updater._optimizer.register_step_pre_hook(lambda *_: seen.append(weight.item()))
+    updater._optimizer.register_step_post_hook(lambda *_: seen.append(weight.item()))
+    weight.grad = torch.ones(1)
+    updater.step()
+    assert seen == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_gradient_may_lie_otherwise_in_memory_than_its_parameter(fused: bool) -> None:
+    """A fused step reads both side by side, whatever their strides say."""
+    gradient = torch.arange(36.0).view(2, 2, 3, 3)
+    expected, last = torch.zeros(2, 2, 3, 3) - gradient, torch.channels_last
+    for weight_format, gradient_format in ((torch.contiguous_format, last), (last, torch.contiguous_format)):
+        weight = nn.Parameter(torch.zeros(2, 2, 3, 3).contiguous(memory_format=weight_format))
+        weight.grad = gradient.contiguous(memory_format=gradient_format)
+        config("constant", fused=fused).updater([weight], 1).step()
+        assert torch.equal(weight, expected)
+
+
+def test_a_gradient_that_lies_as_its_parameter_is_not_copied() -> None:
+    weight = nn.Parameter(torch.zeros(4, 4, 1, 1))
+    gradient = torch.ones(4, 4, 1, 1).as_strided((4, 4, 1, 1), (4, 1, 4, 4))
+    assert weight.stride() != gradient.stride()
+    updater = config("constant").updater([weight], 1)
+    used = []
+    updater._optimizer.register_step_pre_hook(lambda *_: used.append(weight.grad))
+    weight.grad = gradient
+    updater.step()
+    assert used[0] is gradient
+
+
+REFUSED = {
+    "LBFGS": "computes the loss anew within a step, by a closure",
+    "SparseAdam": "takes sparse gradients only",
+    "Optimizer": "is no optimizer of torch.optim",
+    "lr_scheduler": "is no optimizer of torch.optim",
+    "Sgd": "is no optimizer of torch.optim",
+}
+
+
+@pytest.mark.parametrize("algorithm", REFUSED)
+def test_what_no_mode_can_train_with_is_refused(algorithm: str) -> None:
+    with pytest.raises(UserError, match=f"optimizer.algorithm={algorithm} {REFUSED[algorithm]}.*; try "):
+        config("constant", algorithm=algorithm)
+
+
+TRAINABLE = sorted(
+    name
+    for name, value in vars(torch.optim).items()
+    if isinstance(value, type) and issubclass(value, torch.optim.Optimizer) and name not in REFUSED
+)
+
+
+@pytest.mark.parametrize("algorithm", TRAINABLE)
+def test_every_other_optimizer_trains(algorithm: str) -> None:
+    weight = nn.Parameter(torch.ones(2, 2))
+    updater = config("constant", algorithm=algorithm).updater([weight], 2)
+    for _ in range(2):
+        weight.grad = torch.ones(2, 2)
         updater.step()
-        updater.load_state_dict(updater.state_dict())
-        assert "torch._dynamo" not in sys.modules"""
-    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+    assert weight.isfinite().all()
+    assert not torch.equal(weight, torch.ones(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "arguments", "reason"),
+    [
+        ("SGD", {"nesterov": True}, "Nesterov momentum requires a momentum"),
+        ("SGD", {"momentum": "much"}, "not supported between"),
+        ("Adam", {"betas": [2, 2]}, "Invalid beta"),
+        ("Adam", {"fused": True, "foreach": True}, "cannot be"),
+        ("Muon", {}, "2D parameters"),
+    ],
+)
+def test_what_torch_refuses_is_one_line(algorithm: str, arguments: dict[str, Any], reason: str) -> None:
+    options = config("constant", algorithm=algorithm, **arguments)
+    with pytest.raises(UserError, match=reason) as refused:
+        options.build([nn.Parameter(torch.ones(3))])
+    assert "\n" not in str(refused.value)

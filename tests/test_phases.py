@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import largest_difference, on_workers, tiny
+from tiny import largest_difference, on_workers, take_epochs, tiny
 from torch import Tensor
 
+from layerpar.check import check
 from layerpar.config import RunConfig
 from layerpar.errors import UserError
 from layerpar.measure.records import Results, summary
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.phases import assemble, hand_over
 from layerpar.ranks import Ranks
-from layerpar.run import check
 from layerpar.train import Progress, train_epoch
 
 Weights = dict[str, Tensor]
@@ -92,6 +92,28 @@ def test_without_the_moments_it_would_be_another_run() -> None:
     whole = run("mode=serial", "epochs=2")
     parts = run(*phases("mode=serial optimizer=adamw", "mode=serial optimizer=sgd"))
     assert largest_difference(whole, parts) > 1e-3
+
+
+def moments_left(ranks: Ranks, config: RunConfig) -> Any:
+    _, engine, loader = assemble(config, ranks, Stopwatch(torch.device("cpu")))
+    take_epochs(engine, loader, 1)
+    return hand_over(config, 0, engine).moments
+
+
+@pytest.mark.parametrize(
+    ("kind", "gives"),
+    [
+        ("mode=data aggregation=ema", False),
+        (f"mode=layerwise aggregation=ema {CUT}", False),
+        ("mode=serial aggregation=ema", True),
+        ("mode=data aggregation=damped", True),
+    ],
+)
+def test_moments_of_other_weights_than_those_handed_over_stay_behind(kind: str, gives: bool) -> None:
+    """`ema` hands over an average, and the moments are those of what was averaged."""
+    config = tiny(*phases(kind, "mode=serial"), "workers=2")
+    for moments in on_workers(moments_left, 2, config)[: config.parts[0].config.mode.num_workers(2)]:
+        assert bool(moments) == gives
 
 
 def test_a_head_begins_afresh_beside_layers_that_bring_their_momentum() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from tiny import build, composed
 
+from layerpar.check import check
 from layerpar.config import RunConfig
 from layerpar.paths import config_directory
 from layerpar.ranks import Ranks
-from layerpar.run import check
 
 STEPS = 2
 PRESETS = {
@@ -108,7 +108,7 @@ def sliced(preset: str) -> RunConfig:
     """The preset on one worker and so little of its real data that it takes two steps."""
     dataset = PRESETS[preset][0]
     folder, overrides = SLICES[dataset]
-    root = Path(os.environ.get("LAYERPAR_DATA", "data")) / folder
+    root = Path(os.environ.get("LAYERPAR_DATA") or "data") / folder
     if not root.is_dir():
         pytest.skip(f"no {root}: set LAYERPAR_DATA to the folder with the real sets")
     batch_size = 10

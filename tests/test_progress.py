@@ -8,7 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from layerpar.measure.records import MetricsLog, write_status
+from layerpar.measure.metrics import MetricsLog
+from layerpar.measure.records import write_status
 from layerpar.paths import RunDirectory
 from layerpar.progress import Tail, show_progress
 

@@ -25,7 +25,7 @@ MODULES = ("main", "pages", "parts", "readme")
 def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """The script's modules, with workers that start in an instant."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    monkeypatch.setattr("layerpar.run.launch", launched)
+    monkeypatch.setattr("layerpar.launchers.local.LocalLauncher.launch", launched)
     yield SimpleNamespace(**{name: __import__(name) for name in MODULES})
     for name in MODULES:
         sys.modules.pop(name)

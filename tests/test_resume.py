@@ -17,8 +17,7 @@ from rich.console import Console
 from layerpar.errors import UserError
 from layerpar.measure.records import write_status
 from layerpar.paths import RunDirectory
-from layerpar.resume import resume
-from layerpar.run import alone
+from layerpar.run import exclusive_lock, resume
 
 WORK = (
     "mode=layerwise",
@@ -96,7 +95,7 @@ def test_a_run_that_still_goes_on_is_left_alone(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     directory.run_yaml.touch()
     write_status(directory, "running", phase="training")
-    with alone(directory):
+    with exclusive_lock(directory):
         assert refusal(tmp_path) == f"{tmp_path} is still running; try again once it has ended"
 
 

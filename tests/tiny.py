@@ -10,23 +10,23 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import Any
-from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
 from hydra import compose, initialize_config_dir
 from torch import Tensor
 
+from layerpar import liveness
 from layerpar.config import RunConfig, load, parse
 from layerpar.datasets.base import Loader
 from layerpar.engine.contract import Engine
-from layerpar.job import run
-from layerpar.launch import Launcher
+from layerpar.launchers.base import STORE_VARIABLE, Launcher, rank_environment
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.measure.trace import middle
 from layerpar.paths import RunDirectory, config_directory
 from layerpar.phases import assemble
 from layerpar.ranks import Ranks
+from layerpar.trainer import run
 
 TINY = (
     "dataset=digits",
@@ -56,7 +56,7 @@ _context.set_forkserver_preload(
     [
         "torch._dynamo",
         "torch.distributed.pipelining",
-        "layerpar.job",
+        "layerpar.trainer",
         "hydra",
         "sklearn.datasets",
         "sklearn.model_selection",
@@ -105,7 +105,7 @@ def on_workers(function: Callable[..., Any], world_size: int, *arguments: Any) -
 
 
 def launched(launcher: Launcher, directory: RunDirectory, *, workers: int, started: float) -> None:
-    """What `layerpar.launch.launch` does, by workers that start in an instant."""
+    """What `LocalLauncher.launch` does, by workers that start in an instant."""
     with tempfile.TemporaryDirectory() as folder:
         processes = [
             _context.Process(target=_work_on, args=(directory, rank, workers, f"{folder}/store", started))
@@ -122,13 +122,12 @@ def launched(launcher: Launcher, directory: RunDirectory, *, workers: int, start
 
 
 def _work_on(directory: RunDirectory, rank: int, workers: int, store: str, started: float) -> None:
-    os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(workers)}
+    os.environ |= {"GLOO_SOCKET_IFNAME": "lo", STORE_VARIABLE: f"file:{store}"}
+    os.environ |= rank_environment(rank, world_size=workers, local_rank=rank, local_world_size=workers)
     config = load(directory.run_yaml)
     torch.set_num_threads(config.threads_per_worker)
-    start = partial(dist.init_process_group, init_method=f"file://{store}", rank=rank, world_size=workers)
-    with patch("torch.distributed.init_process_group", start):
-        run(config, directory, started=started)
-    dist.barrier()
+    run(config, directory, started=started)
+    liveness.leave()
     dist.destroy_process_group()
 
 

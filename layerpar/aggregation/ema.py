@@ -42,6 +42,8 @@ class EMA(Aggregation):
         decay: d in [0, 1), per round; 1 / (1 - d) rounds count.
     """
 
+    exports_trained = False
+
     decay: float
 
     def __post_init__(self) -> None:

@@ -122,6 +122,9 @@ class Aggregation:
     averages_gradients: ClassVar[bool] = False
     """Whether replicas average the gradients of every step, not the weights of every round."""
 
+    exports_trained: ClassVar[bool] = True
+    """Whether the weights to evaluate and to export are those that the optimizer works on."""
+
     name: str
     every: int
 

@@ -143,4 +143,4 @@ def limited(available: int, limit: int | None) -> int:
 
 def default_root(name: str) -> Path:
     """`$LAYERPAR_DATA/NAME`, else `data/NAME`."""
-    return Path(os.environ.get("LAYERPAR_DATA", "data")) / name
+    return Path(os.environ.get("LAYERPAR_DATA") or "data") / name

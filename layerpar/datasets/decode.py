@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
@@ -21,15 +22,26 @@ Job = tuple[int, list[int]]
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
+SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
+WITHOUT_WHITE = ("I", "F", *SIXTEEN_BITS)
+"""Pixel formats of Pillow whose numbers alone do not tell what is white; it clips them at 255."""
+
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
+"""A TIFF tag, and its value where 0 is white."""
+
+
 class CorruptPictureError(Exception):
-    """A file does not hold a whole picture."""
+    """A file does not hold a whole picture, or one of which it is not known what it looks like."""
 
 
 def decode(content: bytes) -> Tensor:
-    """(3, height, width) uint8 pixels; a grey picture gets three equal channels.
+    """(3, height, width) uint8 pixels, as a viewer shows them on a white page.
+
+    A grey picture gets three equal channels; of 16 bits the upper 8 count; the colour space of a profile and
+    the orientation that a camera notes are left alone, as by torchvision.
 
     Raises:
-        CorruptPictureError: it is no picture, or is cut short.
+        CorruptPictureError: it is no picture, is cut short, or has a pixel format without a known white.
     """
     # libjpeg fills up a progressive JPEG that is cut short without a complaint.
     if content.startswith(JPEG_START) and JPEG_END not in content:
@@ -37,10 +49,34 @@ def decode(content: bytes) -> Tensor:
     try:
         with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as picture:
             warnings.simplefilter("ignore")
-            return functional.pil_to_tensor(picture.convert("RGB"))
+            return functional.pil_to_tensor(_as_shown(picture))
     except Exception as error:
         reason = "not a picture" if isinstance(error, UnidentifiedImageError) else str(error)
         raise CorruptPictureError(" ".join(reason.split())) from error
+
+
+def _as_shown(picture: Image.Image) -> Image.Image:
+    """The picture in 8-bit RGB."""
+    is_grey16 = picture.mode in SIXTEEN_BITS or (picture.mode == "I" and picture.format in ("PNG", "PPM"))
+    if is_grey16:
+        picture = _grey_from_16_bits(picture)
+    if picture.mode in WITHOUT_WHITE:
+        raise CorruptPictureError(f"its pixel format {picture.mode} does not tell which number is white")
+    if picture.has_transparency_data:
+        seen = picture.convert("RGBA")
+        page = Image.new("RGBA", seen.size, "white")
+        return Image.alpha_composite(page, seen).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _grey_from_16_bits(picture: Image.Image) -> Image.Image:
+    values = np.asarray(picture).astype(np.uint16)
+    if getattr(picture, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        values = 65535 - values
+    shown = (values >> 8).astype(np.uint8)
+    if "transparency" in picture.info:
+        shown[values == picture.info["transparency"]] = 255
+    return Image.fromarray(shown)
 
 
 class Decoder(torch.utils.data.Dataset[tuple[Tensor, dict[str, str]]]):

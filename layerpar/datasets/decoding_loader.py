@@ -7,7 +7,6 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,9 +18,6 @@ from layerpar.datasets.decode import Decoder, Job
 from layerpar.datasets.normalise import Normalise, lay_out
 from layerpar.datasets.pictures import Pictures
 from layerpar.errors import UserError
-
-if TYPE_CHECKING:
-    from layerpar.datasets.image_folder import ImageFolder
 
 TEST_BATCH = 100
 TEST_EPOCH = -1
@@ -39,27 +35,46 @@ class DecodingLoader:
     Args:
         train: Training pictures.
         test: Test pictures.
-        options: Sizes, decode workers, and what to do with a corrupt picture.
         spec: What this worker wants.
+        size: Height and width of a sample in pixels.
+        resize: Shorter side of a test picture before its middle is cropped.
+        processes: Decode workers of each split.
+        prefetch: Batches that each of them decodes ahead.
+        skip_corrupt: Whether another picture takes the place of one that cannot be read.
 
     Attributes:
         corrupt: The files met so far that cannot be read, with the reasons.
     """
 
-    def __init__(self, train: Pictures, test: Pictures, *, options: ImageFolder, spec: LoaderSpec) -> None:
+    def __init__(
+        self,
+        train: Pictures,
+        test: Pictures,
+        *,
+        spec: LoaderSpec,
+        size: int,
+        resize: int,
+        processes: int,
+        prefetch: int,
+        skip_corrupt: bool,
+    ) -> None:
         self.steps_per_epoch = len(train) // spec.batch_size
         self.corrupt: dict[str, str] = {}
-        self._skip = options.corrupt == "skip"
+        self._skip = skip_corrupt
         self._spec = spec
         self._labels = train.labels.to(spec.device)
         self._test_labels = test.labels.to(spec.device)
         if not spec.images:
             return
         self._normalise = Normalise(MEAN, STD, spec.device)
-        cropped = v2.Compose([v2.RandomResizedCrop(options.size, antialias=True), v2.RandomHorizontalFlip()])
-        centred = v2.Compose([v2.Resize(options.resize, antialias=True), v2.CenterCrop(options.size)])
-        self._feed = _Feed(Decoder(train, cropped, size=options.size, seed=spec.seed), options, spec)
-        self._test_feed = _Feed(Decoder(test, centred, size=options.size, seed=spec.seed), options, spec)
+        cropped = v2.Compose([v2.RandomResizedCrop(size, antialias=True), v2.RandomHorizontalFlip()])
+        centred = v2.Compose([v2.Resize(resize, antialias=True), v2.CenterCrop(size)])
+
+        def feed(pictures: Pictures, transform: v2.Transform) -> _Feed:
+            decoder = Decoder(pictures, transform, size=size, seed=spec.seed)
+            return _Feed(decoder, processes=processes, prefetch=prefetch, pin=spec.device.type == "cuda")
+
+        self._feed, self._test_feed = feed(train, cropped), feed(test, centred)
 
     def train(self, epoch: int) -> Iterator[Batch]:
         order = epoch_order(len(self._labels), seed=self._spec.seed, epoch=epoch)
@@ -90,10 +105,11 @@ class DecodingLoader:
 
     def _report(self, path: str, reason: str) -> None:
         if not self._skip:
-            raise UserError(f"{path} is corrupt ({reason}); replace it, or try dataset.corrupt=skip")
+            raise UserError(f"{path} cannot be used ({reason}); replace it, or try dataset.corrupt=skip")
         if path not in self.corrupt:
             self.corrupt[path] = reason
-            logger.warning("%s is corrupt (%s) and skipped, number %d", path, reason, len(self.corrupt))
+            count = len(self.corrupt)
+            logger.warning("%s cannot be used (%s) and is skipped, number %d", path, reason, count)
 
 
 class _Feed:
@@ -102,17 +118,16 @@ class _Feed:
     An iteration that was left early is dropped by the next one.
     """
 
-    def __init__(self, decoder: Decoder, options: ImageFolder, spec: LoaderSpec) -> None:
-        processes = options.decode_workers
+    def __init__(self, decoder: Decoder, *, processes: int, prefetch: int, pin: bool) -> None:
         self._jobs: list[Job] = []
         self._loader = DataLoader(
             decoder,
             batch_size=None,
             sampler=self._jobs,
             num_workers=processes,
-            prefetch_factor=options.prefetch if processes else None,
+            prefetch_factor=prefetch if processes else None,
             persistent_workers=processes > 0,
-            pin_memory=spec.device.type == "cuda",
+            pin_memory=pin,
             worker_init_fn=_die_with_parent,
             generator=torch.Generator(),
         )

@@ -7,13 +7,22 @@ from functools import cached_property
 from pathlib import Path
 
 from layerpar.datasets.base import Dataset, DatasetInfo, Loader, LoaderSpec, default_root
-from layerpar.datasets.pictures import Pictures, class_folders, list_pictures
+from layerpar.datasets.pictures import (
+    ANNOTATIONS,
+    Pictures,
+    annotated_pictures,
+    class_folders,
+    list_pictures,
+)
 from layerpar.errors import require, require_at_least, require_choice
 
 
 @dataclass(kw_only=True)
 class ImageFolder(Dataset):
     """Pictures in `train/CLASS/` and `val/CLASS/` (or `test/CLASS/`), decoded as they are needed.
+
+    They may also lie one folder deeper (`train/CLASS/images/`). Tiny ImageNet is read as it unpacks: its
+    `val/val_annotations.txt` tells the classes of the pictures in `val/images/`.
 
     A label is the place of its class's name among the sorted ones in `train`. Limits take pictures at even
     distances over all classes. Training pictures are cropped at random (Szegedy et al. 2015, arXiv 1409.4842)
@@ -61,7 +70,16 @@ class ImageFolder(Dataset):
         from layerpar.datasets.decoding_loader import DecodingLoader
 
         train, test = self._splits
-        return DecodingLoader(train, test, options=self, spec=spec)
+        return DecodingLoader(
+            train,
+            test,
+            spec=spec,
+            size=self.size,
+            resize=self.resize,
+            processes=self.decode_workers,
+            prefetch=self.prefetch,
+            skip_corrupt=self.corrupt == "skip",
+        )
 
     @property
     def folder(self) -> Path:
@@ -75,6 +93,9 @@ class ImageFolder(Dataset):
 
     def test_pictures(self) -> Pictures:
         """All test pictures."""
+        annotations = self.folder / "val" / ANNOTATIONS
+        if annotations.is_file():
+            return annotated_pictures(self.folder / "val", annotations, self.classes)
         names = [name for name in ("val", "test") if (self.folder / name).is_dir()]
         require(
             bool(names),

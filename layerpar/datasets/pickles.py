@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from layerpar.datasets.memory import Samples
+from layerpar.datasets.plain_pickle import load
 from layerpar.datasets.source import REPAIR, Source, reading, require_md5
 from layerpar.errors import require
 
@@ -19,7 +20,7 @@ PICKLE_STOP = b"."
 
 @dataclass(frozen=True, kw_only=True)
 class PickleSource(Source):
-    """Files as the published archive unpacks them; torchvision reads them one at a time.
+    """Files as the published archive unpacks them, each a dict with images and labels.
 
     Attributes:
         archive_name: The archive that holds them all.
@@ -66,20 +67,13 @@ class PickleSource(Source):
         return self._count(name) * math.prod(self.input_shape)
 
     def _read_file(self, root: Path, name: str) -> Samples:
-        import torchvision.datasets
-
-        published = getattr(torchvision.datasets, self.torchvision_class)
-        unchecked = {
-            "train_list": [[name, None]],
-            "test_list": [],
-            "meta": {**published.meta, "md5": None},
-        }
-        reader = type(published.__name__, (published,), unchecked)
         path = root / self.folder / name
-        with reading(path):
-            content = reader(root)
-            images = torch.from_numpy(content.data).permute(0, 3, 1, 2)
-            labels = torch.tensor(content.targets, dtype=torch.int64)
+        with reading(path), path.open("rb") as file:
+            content = load(file)
+            stored = content["data"].array.reshape(-1, *self.input_shape)
+            images = torch.from_numpy(stored)
+            label_key = "labels" if "labels" in content else "fine_labels"
+            labels = torch.tensor(content[label_key], dtype=torch.int64)
             require(images.dtype == torch.uint8, f"{path} holds pixels of type {images.dtype}; {REPAIR}")
         return self.samples(images, labels, self._count(name), path)
 

@@ -10,9 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from layerpar.datasets.source import reading
 from layerpar.errors import UserError, require
 
 EXTENSIONS = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff")
+
+ANNOTATIONS = "val_annotations.txt"
+"""The file in which Tiny ImageNet lists its validation pictures, with the class of each."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +65,30 @@ def class_folders(folder: Path) -> list[str]:
         ) from error
 
 
-def picture_files(folder: Path) -> list[str]:
-    """The names of the pictures that lie directly in `folder`, sorted. Other files are passed over."""
+def picture_files(folder: Path, *, deeper: bool = False) -> list[str]:
+    """The pictures in `folder`, sorted, and those in its folders if asked for. Other files are passed over.
+
+    Returns:
+        Paths relative to `folder`.
+    """
+    found: list[str] = []
     try:
-        names = os.listdir(folder)
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.name.lower().endswith(EXTENSIONS):
+                    found.append(entry.name)
+                elif deeper and entry.is_dir():
+                    found += [f"{entry.name}/{name}" for name in picture_files(folder / entry.name)]
     except OSError as error:
         reason = f"{folder} cannot be listed ({error.strerror})"
         raise UserError(f"{reason}; repair it, or try dataset.root=FOLDER") from error
-    return sorted(name for name in names if name.lower().endswith(EXTENSIONS) and not name.startswith("."))
+    return sorted(found)
 
 
 def list_pictures(folder: Path, classes: list[str]) -> Pictures:
-    """The pictures in the class folders of `folder`.
+    """The pictures in the class folders of `folder` and in folders of those (`CLASS/images/`).
 
     Args:
         folder: The split's.
@@ -91,9 +107,36 @@ def list_pictures(folder: Path, classes: list[str]) -> Pictures:
     counts = []
     for name in found:
         require(name in known, f"{folder / name} is no class of the training set; try dataset.root=FOLDER")
-        pictures = picture_files(folder / name)
+        pictures = picture_files(folder / name, deeper=True)
         require(bool(pictures), f"{folder / name} holds no picture; remove it, or try dataset.root=FOLDER")
         names += [os.fsencode(f"{name}/{picture}") for picture in pictures]
         counts.append(len(pictures))
     labels = torch.tensor([known[name] for name in found])
     return Pictures(folder, np.array(names), labels.repeat_interleave(torch.tensor(counts)))
+
+
+def annotated_pictures(folder: Path, annotations: Path, classes: list[str]) -> Pictures:
+    """The pictures in `folder/images` that a list names.
+
+    Args:
+        folder: The split's.
+        annotations: A line for each picture: its name, its class, and what is passed over; between tabs.
+        classes: In the order of their labels.
+
+    Raises:
+        UserError: a picture that is not there, or a class that is not among `classes`.
+    """
+    with reading(annotations):
+        lines = [line.split("\t") for line in annotations.read_text().splitlines()]
+    present = set(picture_files(folder / "images"))
+    known = {name: label for label, name in enumerate(classes)}
+    for number, line in enumerate(lines, start=1):
+        require(
+            len(line) >= 2 and line[0] in present and line[1] in known,
+            f"{annotations} line {number} names no picture of {folder / 'images'} and class of the training "
+            "set; repair it, or try dataset.root=FOLDER",
+        )
+    pairs = sorted((known[line[1]], line[0]) for line in lines)
+    require(bool(pairs), f"{annotations} names no picture; repair it, or try dataset.root=FOLDER")
+    names = np.array([os.fsencode(f"images/{name}") for _, name in pairs])
+    return Pictures(folder, names, torch.tensor([label for label, _ in pairs]))

@@ -21,8 +21,7 @@ class Published(Dataset):
         source: The class of `torchvision.datasets` that reads it.
         root: Folder with the files in that class's layout; null for `$LAYERPAR_DATA/NAME`, else `data/NAME`.
         verify_checksums: Refuse files that differ from the published ones. False accepts a repacked set, of
-            which only sizes and shapes are checked. CIFAR's files are Python pickles: to read one that is not
-            the published one is to run code from whoever made it.
+            which only sizes and shapes are checked. Either way nothing that a file holds is executed.
         augment: How training images are varied.
     """
 

@@ -7,6 +7,7 @@ import torch
 from layerpar.datasets.base import Dataset, DatasetInfo, Loader, LoaderSpec, limited
 from layerpar.datasets.memory import MemoryLoader, Samples
 from layerpar.errors import require, require_at_least
+from layerpar.seeds import check_seed
 
 
 @dataclass(kw_only=True)
@@ -29,6 +30,7 @@ class Synthetic(Dataset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_seed("dataset.data_seed", self.data_seed)
         sane = len(self.shape) == 3 and min(self.shape) >= 1
         require(
             sane, f"dataset.shape={self.shape} is not [channels, height, width]; try dataset.shape=[3,32,32]"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -15,9 +15,7 @@ from layerpar.datasets.base import Batch, DatasetInfo
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.optimizers import OptimizerState
 from layerpar.ranks import Ranks
-
-if TYPE_CHECKING:
-    from layerpar.config import RunConfig
+from layerpar.spec import RunSpec
 
 
 @dataclass(frozen=True)
@@ -32,20 +30,27 @@ class Workload:
         device: Where this worker computes.
         total_steps: Optimizer steps of the whole run, all phases.
         stopwatch: Where waiting and sent bytes are counted.
+        num_replicas: Copies of the network that train at once, each on its slice of every batch.
         first_step: Optimizer steps of the phases before this one.
         recorded_decisions: `Engine.decisions` of an earlier part of this phase, which hold; None in a
             new phase.
     """
 
-    config: RunConfig
+    config: RunSpec
     network: Network
     info: DatasetInfo
     ranks: Ranks
     device: torch.device
     total_steps: int
     stopwatch: Stopwatch
+    num_replicas: int = 1
     first_step: int = 0
     recorded_decisions: dict[str, Any] | None = None
+
+    @property
+    def replica_batch_size(self) -> int:
+        """Samples of a step that each copy of the network trains on."""
+        return self.config.batch_size // self.num_replicas
 
     @property
     def num_steps(self) -> int:

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from layerpar import liveness
 from layerpar.engine.contract import Workload
 from layerpar.errors import require, require_choice
 from layerpar.partition import cuts as partition
@@ -86,7 +87,7 @@ def decide(
         )
     holder: list[Cuts | None] = [None]
     if workload.ranks.rank == 0:
-        samples = workload.config.replica_batch_size
+        samples = workload.replica_batch_size
         measuring = _measuring(workload, build_head)
         seconds = cost(
             measure(workload.network.layers, measuring, samples=samples, microbatches=microbatches)
@@ -100,6 +101,7 @@ def decide(
         loads = partition.predicted_loads(seconds, cuts, num_layers)
         holder = [Cuts(partition.blocks(cuts, num_layers), loads)]
     if workload.ranks.world_size > 1:
+        liveness.meet()
         dist.broadcast_object_list(holder, src=0)
     assert holder[0] is not None
     return holder[0]

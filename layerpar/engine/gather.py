@@ -7,6 +7,7 @@ from typing import Any
 import torch.distributed as dist
 from torch import Tensor
 
+from layerpar import liveness
 from layerpar.architectures.base import Network
 
 
@@ -26,6 +27,7 @@ def gather_named(owned: dict[str, Any], *, owner: int) -> dict[str, Any] | None:
     """What every rank has by name, in one dictionary on `owner`; None elsewhere. Collective."""
     mine = dist.get_rank() == owner
     parts: list[Any] | None = [None] * dist.get_world_size() if mine else None
+    liveness.meet()
     dist.gather_object(owned, parts, dst=owner)
     return None if parts is None else {name: value for part in parts for name, value in part.items()}
 
@@ -38,6 +40,7 @@ def from_owner(value: Any, *, owner: bool) -> Any:
         owner: Whether this rank is the owner; true on exactly one.
     """
     owners: list[Any] = [None] * dist.get_world_size()
+    liveness.meet()
     dist.all_gather_object(owners, owner)
     holder = [value if owner else None]
     dist.broadcast_object_list(holder, src=owners.index(True))

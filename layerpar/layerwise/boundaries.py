@@ -45,7 +45,9 @@ class Boundaries:
         self._outputs = outputs
         self._blocks = blocks
         self._depth = queue_depth
-        self._groups = {name: dist.new_group() for name in self._messages(0)} if grid.chain_length > 1 else {}
+        timeout = workload.ranks.timeout
+        names = self._messages(0) if grid.chain_length > 1 else ()
+        self._groups = {name: dist.new_group(timeout=timeout) for name in names}
         self.cross = cache(self._cross)
 
     def links(self) -> dict[int, Links]:

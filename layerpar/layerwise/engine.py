@@ -65,7 +65,7 @@ class ChainEngine(ABC):
         grid, workload = worker_slice.grid, worker_slice.workload
         self.owner = grid.rank == grid.owner
         self.reads_images = worker_slice.receiver is None
-        size = workload.config.replica_batch_size
+        size = workload.replica_batch_size
         self.shard = slice(grid.replica * size, (grid.replica + 1) * size)
         blocks = worker_slice.blocks
         self._own = range(blocks[0].index, blocks[-1].index + 1)
@@ -96,7 +96,7 @@ class ChainEngine(ABC):
         self._steps_left = steps
         self._ticks = self._stream.ticks(self._own, steps)
         microbatches = self._stream.microbatches
-        size = self._workload.config.replica_batch_size // microbatches
+        size = self._workload.replica_batch_size // microbatches
         self._executor.expect(steps * microbatches, size)
         for block in self._blocks:
             block.train(True)

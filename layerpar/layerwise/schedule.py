@@ -88,10 +88,11 @@ class Stream:
 
     @property
     def least_queue_depth(self) -> int:
-        """Messages that a sender must be able to be ahead of its receiver, else two workers wait for each other.
+        """Messages that a sender must be able to be ahead of its receiver, or workers wait for ever.
 
-        While block k waits for a gradient, block k + 1 can be link_delay micro-batches behind it: so many
-        messages are under way, and the links of both directions hold them between them.
+        With less, they do where they meet at the end of a step, as some aggregations make them: block k + 1
+        has then sent the gradients of link_delay micro-batches more than block k has taken. Of those the
+        receiver has posted as many receives as the queue is deep, and the sender as many sends.
         """
         return max(1, -(-(self.link_delay or 0) // 2))
 

@@ -11,7 +11,6 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from layerpar.measure.board import Board
 from layerpar.paths import RunDirectory
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write strict JSON to a temporary name, then rename: a reader sees the old file or the new one."""
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(_strict(content), indent=2, allow_nan=False) + "\n")
+    temporary.write_text(json.dumps(strict(content), indent=2, allow_nan=False) + "\n")
     temporary.replace(path)
 
 
@@ -40,32 +39,6 @@ def write_status(directory: RunDirectory, status: str, **details: Any) -> None:
 def read_status(directory: RunDirectory) -> dict[str, Any]:
     """The last `write_status`."""
     return json.loads(directory.status.read_text())
-
-
-class MetricsLog:
-    """Appends to `metrics.jsonl`, each line flushed, so that a killed run keeps what it measured.
-
-    Args:
-        directory: The run's.
-        tensorboard: Write the same scalars for TensorBoard.
-    """
-
-    def __init__(self, directory: RunDirectory, *, tensorboard: bool = False) -> None:
-        self._file = directory.metrics.open("a")
-        self._board = Board(directory.tensorboard) if tensorboard else None
-
-    def write(self, event: str, **values: Any) -> None:
-        """One line; numbers that are not finite become null."""
-        line = json.dumps(_strict({"event": event} | values), allow_nan=False)
-        self._file.write(line + "\n")
-        self._file.flush()
-        if self._board is not None:
-            self._board.write(event, values)
-
-    def close(self) -> None:
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
 
 
 @dataclass(frozen=True)
@@ -124,7 +97,7 @@ def summary(config: RunConfig, status: str, results: Results) -> dict[str, Any]:
     mixed = {"mode": "phases", "objective": None, "aggregation": None}
     return {
         "status": status,
-        **(mixed if config.phases else way(config)),
+        **(mixed if config.phases else method(config)),
         "dataset": config.dataset.name,
         "architecture": config.architecture.name,
         "depth": config.architecture.depth,
@@ -148,13 +121,18 @@ def summary(config: RunConfig, status: str, results: Results) -> dict[str, Any]:
         "contended": results.contended,
         "ranks": [asdict(rank) for rank in results.ranks],
         "phases": [
-            {"name": phase.name, **way(phase.config), "epochs": phase.config.epochs, "train_seconds": seconds}
+            {
+                "name": phase.name,
+                **method(phase.config),
+                "epochs": phase.config.epochs,
+                "train_seconds": seconds,
+            }
             for phase, seconds in zip_longest(config.phases, results.phase_seconds[: len(config.phases)])
         ],
     }
 
 
-def way(config: RunConfig) -> dict[str, str | None]:
+def method(config: RunConfig) -> dict[str, str | None]:
     """Mode, objective and aggregation by name; None where the mode has no use for it."""
     layerwise = config.mode.name == "layerwise"
     return {
@@ -164,11 +142,12 @@ def way(config: RunConfig) -> dict[str, str | None]:
     }
 
 
-def _strict(value: Any) -> Any:
+def strict(value: Any) -> Any:
+    """`value` for strict JSON, which knows no number that is not finite: those become null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {key: _strict(item) for key, item in value.items()}
+        return {key: strict(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
+        return [strict(item) for item in value]
     return value

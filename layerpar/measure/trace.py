@@ -18,6 +18,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from layerpar.measure.records import write_json
+from layerpar.paths import RunDirectory
+
 KINDS = ("forward", "backward", "update", "exchange", "wait")
 """What a span may be: computing; packing, copying and handing over messages; blocked on a peer."""
 
@@ -80,6 +83,21 @@ def middle(steps: int, steps_per_epoch: int) -> range:
     """So many steps (from 1) in the middle of an epoch: after a pipeline has filled, before it drains."""
     first = (steps_per_epoch - steps) // 2 + 1
     return range(first, first + steps)
+
+
+def write(directory: RunDirectory, spans: list[Span], *, segment_start: float, layers: str) -> None:
+    """Write the timeline of all workers, once the segment that was traced is over. Collective.
+
+    Args:
+        directory: The run's.
+        spans: What this worker did.
+        segment_start: When the segment started, by this worker's clock.
+        layers: What this worker trains, to show.
+    """
+    name = f"worker {dist.get_rank()}, layers {layers}"
+    gathered = gather(spans, segment_start=segment_start, name=name)
+    if gathered is not None:
+        write_json(directory.trace, gathered)
 
 
 def gather(spans: list[Span], *, segment_start: float, name: str) -> dict[str, Any] | None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from layerpar.architectures.base import Network
 from layerpar.datasets.base import DatasetInfo
 from layerpar.engine.contract import Engine, Workload
-
-if TYPE_CHECKING:
-    from layerpar.config import RunConfig
+from layerpar.spec import RunSpec
 
 
 @dataclass(kw_only=True)
@@ -38,7 +36,7 @@ class Mode:
         """How many copies of the network train at once on shards of the batch."""
         return 1
 
-    def check(self, config: RunConfig, info: DatasetInfo, build: Callable[[], Network]) -> None:
+    def check(self, config: RunSpec, info: DatasetInfo, build: Callable[[], Network]) -> None:
         """Refuse what cannot work, before anything starts.
 
         Args:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from inspect import signature
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +20,8 @@ from layerpar.engine.contract import Engine, Workload
 from layerpar.engine.local_sgd import LocalSGDEngine
 from layerpar.errors import require, require_at_least, require_divisor
 from layerpar.modes.base import Mode
+from layerpar.spec import RunSpec
 from layerpar.transport.replica_group import allreduce_bytes
-
-if TYPE_CHECKING:
-    from layerpar.config import RunConfig
-
 
 SYNC_BUFFERS = "broadcast_buffers"
 """The argument of DDP by its name in this torch."""
@@ -103,7 +100,7 @@ class Data(Mode):
         require_at_least("mode.microbatches", self.microbatches, 1)
         require_at_least("mode.bucket_mebibytes", self.bucket_mebibytes, 1)
 
-    def check(self, config: RunConfig, info: DatasetInfo, build: Callable[[], Network]) -> None:
+    def check(self, config: RunSpec, info: DatasetInfo, build: Callable[[], Network]) -> None:
         workers, batch_size = config.workers, config.batch_size
         nearest = max(1, round(batch_size / workers)) * workers
         require(
@@ -123,7 +120,7 @@ class Data(Mode):
         return workers
 
     def engine(self, workload: Workload) -> Engine:
-        share = workload.config.replica_batch_size
+        share = workload.replica_batch_size
         first = workload.ranks.rank * share
         shard = slice(first, first + share)
         if self.sync_batchnorm:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from layerpar.architectures.base import Network
 from layerpar.datasets.base import DatasetInfo
@@ -16,10 +16,8 @@ from layerpar.layerwise.build import Plan, build_stream, build_weights
 from layerpar.layerwise.schedule import Stream
 from layerpar.modes.base import Mode
 from layerpar.partition import cuts as partition
+from layerpar.spec import RunSpec
 from layerpar.transport.grid import arrange
-
-if TYPE_CHECKING:
-    from layerpar.config import RunConfig
 
 
 @dataclass(kw_only=True)
@@ -56,11 +54,11 @@ class Layerwise(Mode):
         require_at_least("mode.queue_depth", self.queue_depth, 1)
         require_at_least("mode.replicas", self.replicas, 1)
 
-    def check(self, config: RunConfig, info: DatasetInfo, build: Callable[[], Network]) -> None:
+    def check(self, config: RunSpec, info: DatasetInfo, build: Callable[[], Network]) -> None:
         self._check_replicas(config)
         objective = config.objective
         objective.check(
-            exchange=self.exchange, batch_size=config.replica_batch_size, optimizer=config.optimizer
+            exchange=self.exchange, batch_size=config.batch_size // self.replicas, optimizer=config.optimizer
         )
         num_layers = len(build().layers)
         chain_length = config.workers // self.replicas
@@ -86,7 +84,7 @@ class Layerwise(Mode):
             f"try mode.queue_depth={stream.least_queue_depth}",
         )
 
-    def _check_replicas(self, config: RunConfig) -> None:
+    def _check_replicas(self, config: RunSpec) -> None:
         for key, value in (("workers", config.workers), ("batch_size", config.batch_size)):
             nearest = max(1, round(value / self.replicas)) * self.replicas
             require(
@@ -102,7 +100,8 @@ class Layerwise(Mode):
         return self.replicas
 
     def engine(self, workload: Workload) -> Engine:
-        grid, objective = arrange(workload, self.replicas), workload.config.objective
+        grid = arrange(workload.ranks, workload.stopwatch, self.replicas)
+        objective = workload.config.objective
         num_blocks = self._num_blocks(grid.chain_length, len(workload.network.layers))
         blocks = cuts.decide(
             workload,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from layerpar.architectures.base import Network
 from layerpar.datasets.base import DatasetInfo
@@ -17,9 +17,7 @@ from layerpar.partition import cuts as partition
 from layerpar.partition.costs import LayerSeconds
 from layerpar.partition.cuts import BlockCost
 from layerpar.pipeline.schedules import SCHEDULES, check_microbatches
-
-if TYPE_CHECKING:
-    from layerpar.config import RunConfig
+from layerpar.spec import RunSpec
 
 
 @dataclass(kw_only=True)
@@ -54,7 +52,7 @@ class Pipeline(Mode):
             f"{schedule.stages_per_worker}; try mode.stages_per_worker=null",
         )
 
-    def check(self, config: RunConfig, info: DatasetInfo, build: Callable[[], Network]) -> None:
+    def check(self, config: RunSpec, info: DatasetInfo, build: Callable[[], Network]) -> None:
         workers, num_layers = config.workers, len(build().layers)
         require(workers >= 2, "pipeline: workers=1 has nobody to send to; try workers=2, or mode=serial")
         num_stages = self._num_stages(workers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from layerpar.architectures.base import Network
 from layerpar.datasets.base import DatasetInfo
@@ -22,10 +22,8 @@ from layerpar.partition import cuts as partition
 from layerpar.sequential.engine import SequentialEngine
 from layerpar.sequential.features import worth_keeping
 from layerpar.sequential.shares import steps_per_block
+from layerpar.spec import RunSpec
 from layerpar.transport.links import Wire
-
-if TYPE_CHECKING:
-    from layerpar.config import RunConfig
 
 
 @dataclass(kw_only=True)
@@ -58,7 +56,7 @@ class Sequential(Mode):
     def num_workers(self, workers: int) -> int:
         return 1
 
-    def check(self, config: RunConfig, info: DatasetInfo, build: Callable[[], Network]) -> None:
+    def check(self, config: RunSpec, info: DatasetInfo, build: Callable[[], Network]) -> None:
         num_layers = len(build().layers)
         num_blocks = self._num_blocks(config.workers, num_layers)
         require(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from layerpar.architectures.base import Network
 from layerpar.datasets.base import DatasetInfo
@@ -12,9 +12,7 @@ from layerpar.engine.backprop import BackpropEngine
 from layerpar.engine.contract import Engine, Workload
 from layerpar.errors import require_at_least, require_divisor
 from layerpar.modes.base import Mode
-
-if TYPE_CHECKING:
-    from layerpar.config import RunConfig
+from layerpar.spec import RunSpec
 
 
 @dataclass(kw_only=True)
@@ -33,7 +31,7 @@ class Serial(Mode):
     def __post_init__(self) -> None:
         require_at_least("mode.microbatches", self.microbatches, 1)
 
-    def check(self, config: RunConfig, info: DatasetInfo, build: Callable[[], Network]) -> None:
+    def check(self, config: RunSpec, info: DatasetInfo, build: Callable[[], Network]) -> None:
         batch_size = config.batch_size
         require_divisor("mode.microbatches", self.microbatches, batch_size, f"batch_size={batch_size}")
 

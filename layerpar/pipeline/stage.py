@@ -57,7 +57,7 @@ class StageModule(nn.Module):
             synchronize(outputs.device)  # else the copy would wait for the computing, and count it
         with exchanging():
             wire = self.exit.pack(outputs)
-            # Dimensions of one leave strides open. `view` makes them those of the example: torch 2.10 compares.
+            # Dimensions of one leave strides open: `view` makes them the example's, as torch 2.10 demands.
             return _Own.apply(wire.view(wire.shape))
 
 

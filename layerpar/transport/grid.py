@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import torch.distributed as dist
 
-from layerpar.engine.contract import Workload
+from layerpar.measure.stopwatch import Stopwatch
+from layerpar.ranks import Ranks
 from layerpar.transport.replica_group import ReplicaGroup
 
 
@@ -62,17 +63,17 @@ class Grid:
         return self.replica * self.chain_length + position
 
 
-def arrange(workload: Workload, num_replicas: int) -> Grid:
+def arrange(ranks: Ranks, stopwatch: Stopwatch, num_replicas: int) -> Grid:
     """This worker's place in so many chains; makes their process groups if there are several. Collective."""
-    rank, world_size = workload.ranks.rank, workload.ranks.world_size
+    rank, world_size = ranks.rank, ranks.world_size
     length = world_size // num_replicas
     if num_replicas == 1:
-        return Grid(rank, length, ReplicaGroup(1, workload.stopwatch))
-    chain_group, _ = dist.new_subgroups_by_enumeration(chain_ranks(world_size, num_replicas))
-    peer_group, _ = dist.new_subgroups_by_enumeration(peer_ranks(world_size, num_replicas))
+        return Grid(rank, length, ReplicaGroup(1, stopwatch))
+    chain_group, _ = dist.new_subgroups_by_enumeration(chain_ranks(world_size, num_replicas), ranks.timeout)
+    peer_group, _ = dist.new_subgroups_by_enumeration(peer_ranks(world_size, num_replicas), ranks.timeout)
     assert isinstance(chain_group, dist.ProcessGroup)
     assert isinstance(peer_group, dist.ProcessGroup)
-    replicas = ReplicaGroup(num_replicas, workload.stopwatch, group=peer_group)
+    replicas = ReplicaGroup(num_replicas, stopwatch, group=peer_group)
     return Grid(rank, length, replicas, chain_group)
 
 

@@ -214,5 +214,5 @@ def composed(*overrides: str) -> RunConfig:
 
 
 if __name__ == "__main__":
-    default = Path(os.environ.get("LAYERPAR_DATA", "data")) / "imagenette"
+    default = Path(os.environ.get("LAYERPAR_DATA") or "data") / "imagenette"
     main(Path(sys.argv[1]) if len(sys.argv) > 1 else default)

@@ -23,7 +23,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from layerpar.launch import KEEP_MEMORY
+from layerpar.launchers.base import KEEP_MEMORY
 
 HERE = Path(__file__).parent
 Summary = dict[str, Any]
@@ -209,7 +209,7 @@ def loader(rounds: int) -> None:
     """What the loaders cost; `rounds` is their own."""
     from loader import main as measure_loaders
 
-    measure_loaders(Path(os.environ.get("LAYERPAR_DATA", "data")) / "imagenette")
+    measure_loaders(Path(os.environ.get("LAYERPAR_DATA") or "data") / "imagenette")
 
 
 def main() -> None:

@@ -52,5 +52,7 @@ def test_data_lies_below_the_environment_variable_else_in_data(
 ) -> None:
     monkeypatch.setenv("LAYERPAR_DATA", str(tmp_path))
     assert default_root("mnist") == tmp_path / "mnist"
+    monkeypatch.setenv("LAYERPAR_DATA", "")
+    assert default_root("mnist") == Path("data/mnist"), "empty is as unset"
     monkeypatch.delenv("LAYERPAR_DATA")
     assert default_root("mnist").as_posix() == "data/mnist"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from picture_files import encoded, picture, write_folder
+from PIL import Image
 from torch import Tensor
 
 from layerpar.datasets.decode import CorruptPictureError, Decoder, decode
@@ -45,6 +47,117 @@ def test_other_formats(format: str) -> None:
 
 def test_a_png_that_is_called_jpeg_and_has_a_palette() -> None:
     assert decode(encoded(picture(5).convert("P"), "PNG", transparency=0)).shape == (3, 14, 20)
+
+
+def grey(values: list[int], kind: type) -> np.ndarray:
+    return np.array([values], kind)
+
+
+RGBA = Image.fromarray(np.array([[[200, 10, 30, 255], [200, 10, 30, 0], [0, 0, 0, 51]]], np.uint8))
+"""Opaque, transparent, a fifth of black: on a white page the last is 204."""
+ON_WHITE = [[200, 10, 30], [255, 255, 255], [204, 204, 204]]
+
+LA = Image.fromarray(np.array([[[200, 255], [200, 0], [0, 51]]], np.uint8))
+LA_ON_WHITE = [[200] * 3, [255] * 3, [204] * 3]
+
+
+def palette(transparent: int | None) -> Image.Image:
+    image = Image.frombytes("P", (3, 1), bytes([0, 1, 2]))
+    image.putpalette([200, 10, 30, 0, 0, 0, 7, 8, 9])
+    if transparent is not None:
+        image.info["transparency"] = transparent
+    return image
+
+
+def palette_with_alpha() -> Image.Image:
+    image = Image.frombytes("PA", (3, 1), bytes([0, 255, 0, 0, 1, 51]))
+    image.putpalette([200, 200, 200, 0, 0, 0])
+    return image
+
+
+def tiff_with_white_as_zero(values: np.ndarray) -> bytes:
+    tag, one = (262).to_bytes(2, "little") + b"\x03\x00\x01\x00\x00\x00", b"\x01\x00"
+    content = encoded(Image.fromarray(values), "TIFF")
+    assert content.count(tag + one) == 1
+    return content.replace(tag + one, tag + b"\x00\x00")
+
+
+SHOWN = {
+    "1": (encoded(Image.fromarray(grey([0, 255, 255], np.uint8)).convert("1"), "PNG"), [[0], [255], [255]]),
+    "L": (encoded(Image.fromarray(grey([0, 100, 255], np.uint8)), "PNG"), [[0], [100], [255]]),
+    "L, transparent": (
+        encoded(Image.fromarray(grey([0, 100, 255], np.uint8)), "PNG", transparency=100),
+        [[0], [255], [255]],
+    ),
+    "I;16 as PNG": (
+        encoded(Image.fromarray(grey([0, 40_000, 65_535], np.uint16)), "PNG"),
+        [[0], [156], [255]],
+    ),
+    "I;16, transparent": (
+        encoded(Image.fromarray(grey([0, 40_000, 65_535], np.uint16)), "PNG", transparency=40_000),
+        [[0], [255], [255]],
+    ),
+    "I;16 as TIFF": (
+        encoded(Image.fromarray(grey([0, 40_000, 65_535], np.uint16)), "TIFF"),
+        [[0], [156], [255]],
+    ),
+    "I;16B as TIFF": (
+        encoded(Image.frombytes("I;16B", (3, 1), bytes([0, 0, 156, 64, 255, 255])), "TIFF"),
+        [[0], [156], [255]],
+    ),
+    "I;16 as TIFF, 0 is white": (
+        tiff_with_white_as_zero(grey([0, 40_000, 65_535], np.uint16)),
+        [[255], [99], [0]],
+    ),
+    "I as PGM of 16 bits": (
+        b"P5 3 1 65535\n" + grey([0, 40_000, 65_535], np.uint16).byteswap().tobytes(),
+        [[0], [156], [255]],
+    ),
+    "I as PGM of 10 bits": (
+        b"P5 3 1 1023\n" + grey([0, 512, 1023], np.uint16).byteswap().tobytes(),
+        [[0], [128], [255]],
+    ),
+    "LA": (encoded(LA, "PNG"), LA_ON_WHITE),
+    "P": (encoded(palette(None), "PNG"), [[200, 10, 30], [0, 0, 0], [7, 8, 9]]),
+    "P, transparent": (encoded(palette(1), "PNG"), [[200, 10, 30], [255, 255, 255], [7, 8, 9]]),
+    "P as GIF, transparent": (encoded(palette(1), "GIF"), [[200, 10, 30], [255, 255, 255], [7, 8, 9]]),
+    "PA": (encoded(palette_with_alpha(), "TIFF"), LA_ON_WHITE),
+    "RGB": (encoded(RGBA.convert("RGB"), "PNG"), [[200, 10, 30], [200, 10, 30], [0, 0, 0]]),
+    "RGBA as PNG": (encoded(RGBA, "PNG"), ON_WHITE),
+    "RGBA as TIFF": (encoded(RGBA, "TIFF"), ON_WHITE),
+    "RGBA as WebP": (encoded(RGBA, "WEBP", lossless=True, exact=True), ON_WHITE),
+    "CMYK": (
+        encoded(Image.frombytes("CMYK", (3, 1), bytes([0, 0, 0, 0, 255, 0, 0, 0, 0, 0, 0, 255])), "TIFF"),
+        [[255, 255, 255], [0, 255, 255], [0, 0, 0]],
+    ),
+    "YCbCr": (
+        encoded(Image.frombytes("YCbCr", (3, 1), bytes([0, 128, 128, 100, 128, 128, 255, 128, 128])), "TIFF"),
+        [[0], [100], [255]],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_every_pixel_format_is_what_a_viewer_shows_on_a_white_page(name: str) -> None:
+    content, expected = SHOWN[name]
+    with Image.open(io.BytesIO(content)) as stored:
+        assert stored.mode == name.partition(",")[0].partition(" ")[0]
+    assert decode(content).permute(1, 2, 0)[0].tolist() == [pixel * (3 // len(pixel)) for pixel in expected]
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_numbers_without_a_white_are_refused_by_name(mode: str) -> None:
+    content = encoded(Image.new(mode, (2, 2), 1), "TIFF")
+    with pytest.raises(CorruptPictureError, match=f"pixel format {mode} does not tell which number is white"):
+        decode(content)
+
+
+def test_a_16_bit_picture_is_its_8_bit_one() -> None:
+    eight = np.array(picture(6, mode="L"))
+    sixteen = eight.astype(np.uint16) << 8
+    assert decode(encoded(Image.fromarray(sixteen), "PNG")).equal(
+        decode(encoded(Image.fromarray(eight), "PNG"))
+    )
 
 
 @settings(max_examples=60)

@@ -186,7 +186,7 @@ def test_a_corrupt_picture_ends_the_run_by_name(tmp_path: Path, workers: int) ->
     path.write_bytes(path.read_bytes()[:100])
     loader = image_folder(tmp_path, decode_workers=workers).loader(spec())
     message = refusal(loader)
-    assert message == f"{path} is corrupt (JPEG is cut short); replace it, or try dataset.corrupt=skip"
+    assert message == f"{path} cannot be used (JPEG is cut short); replace it, or try dataset.corrupt=skip"
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -254,7 +254,7 @@ def running(pid: int) -> bool:
 
 
 def test_the_real_slice_of_imagenet() -> None:
-    real = Path(os.environ.get("LAYERPAR_DATA", "data")) / "imagenette"
+    real = Path(os.environ.get("LAYERPAR_DATA") or "data") / "imagenette"
     if not real.is_dir():
         pytest.skip(f"no {real}: set LAYERPAR_DATA to the folder with the real sets")
     folder = image_folder(real, size=64, resize=72)

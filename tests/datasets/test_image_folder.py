@@ -64,6 +64,55 @@ def test_other_and_hidden_files_are_passed_over(root: Path) -> None:
     assert image_folder(root).info().num_train == 25
 
 
+def test_pictures_may_lie_one_folder_deeper(root: Path) -> None:
+    shallow = image_folder(root)
+    for folder in (path for split in ("train", "val") for path in (root / split).iterdir()):
+        deeper = folder / "images"
+        deeper.mkdir()
+        for path in folder.glob("*.JPEG"):
+            path.rename(deeper / path.name)
+        (folder / f"{folder.name}_boxes.txt").write_text("not a picture")
+    deep = image_folder(root)
+    for one, other in zip(shallow._splits, deep._splits, strict=True):
+        assert one.labels.equal(other.labels)
+        assert [one.path(index).name for index in range(len(one))] == [
+            other.path(index).name for index in range(len(other))
+        ]
+        assert other.path(0).parent == other.folder / "a" / "images"
+
+
+def tiny_imagenet(root: Path) -> Path:
+    """Lay the validation pictures out as Tiny ImageNet does; where its list is."""
+    (root / "val" / "images").mkdir()
+    lines = []
+    for path in sorted((root / "val").glob("?/*.JPEG"), key=lambda path: path.name[::-1]):
+        lines.append(f"{path.name}\t{path.parent.name}\t0\t0\t63\t63\n")
+        path.rename(root / "val" / "images" / path.name)
+    for name in "abc":
+        (root / "val" / name).rmdir()
+    annotations = root / "val" / "val_annotations.txt"
+    annotations.write_text("".join(lines))
+    return annotations
+
+
+def test_tiny_imagenet_as_it_unpacks(root: Path) -> None:
+    expected = image_folder(root).test_pictures()
+    tiny_imagenet(root)
+    found = image_folder(root).test_pictures()
+    assert found.labels.equal(expected.labels)
+    names = [expected.path(index).name for index in range(len(expected))]
+    assert [found.path(index) for index in range(len(found))] == [
+        root / "val" / "images" / name for name in names
+    ]
+
+
+@pytest.mark.parametrize("line", ["nothing", "x.JPEG\ta", "a_0.JPEG\tz", ""])
+def test_a_line_that_names_no_picture_or_class(root: Path, line: str) -> None:
+    annotations = tiny_imagenet(root)
+    annotations.write_text(annotations.read_text() + line + "\n")
+    assert refusal(root).startswith(f"{annotations} line 10 names no picture of {root}/val/images and class")
+
+
 def test_names_need_not_be_ascii(root: Path) -> None:
     folder = root / "train" / "собака"
     folder.mkdir()

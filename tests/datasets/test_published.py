@@ -37,9 +37,9 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spec: pytest.FixtureRequest) -> Published:
+def written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> Published:
     """A small set of the parametrised source, written below the temporary folder."""
-    name = spec.param
+    name = request.param
     monkeypatch.setitem(SOURCES, name, small(name))
     published_files.write(SOURCES[name], tmp_path)
     return dataset(name, tmp_path)
@@ -64,7 +64,7 @@ def _use(published: Published) -> None:
 
 
 def real(name: str) -> Path:
-    root = Path(os.environ.get("LAYERPAR_DATA", "data")) / name
+    root = Path(os.environ.get("LAYERPAR_DATA") or "data") / name
     if not root.is_dir():
         pytest.skip(f"no {root}: set LAYERPAR_DATA to the folder with the real sets")
     return root
@@ -287,10 +287,32 @@ def test_no_pickle_at_all(written: Published) -> None:
 @pytest.mark.parametrize("written", PICKLED, indirect=True)
 def test_a_spoilt_file_of_class_names(written: Published) -> None:
     path = file_of(written, "batches.meta" if written.source == "CIFAR10" else "meta")
-    path.write_bytes(pickle.dumps(["no names"]))
-    assert "cannot be read" in refusal(written)
     path.write_bytes(b"")
     assert refusal(written).startswith(str(path))
+
+
+class Command:
+    """Pickles as a command that leaves a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("written", PICKLED, indirect=True)
+@pytest.mark.parametrize("start", ["data_batch_1", "train", "test", "batches.meta", "meta"])
+def test_what_a_file_holds_is_never_executed(written: Published, start: str, tmp_path: Path) -> None:
+    source, trace = SOURCES[written.source], tmp_path / "trace"
+    assert isinstance(source, PickleSource)
+    for path in (tmp_path / source.folder).glob(start):
+        path.write_bytes(pickle.dumps([Command(trace), bytes(NUM_TRAIN * 3072)]))
+        if "meta" in start:
+            _use(written)
+        else:
+            assert refusal(written).startswith(f"{path} cannot be read (UnpicklingError: names posix.system")
+    assert not trace.exists()
 
 
 @pytest.mark.parametrize("written", PICKLED, indirect=True)

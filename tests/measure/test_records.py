@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from layerpar.measure.records import MetricsLog, read_status, write_json, write_status
+from layerpar.measure.records import read_status, write_json, write_status
 from layerpar.paths import RunDirectory
 
 
@@ -41,13 +41,3 @@ def test_status_says_what_is_known(tmp_path: Path) -> None:
         "message": "loss became nan at step 3",
         "step": 3,
     }
-
-
-def test_every_line_is_on_disk_at_once(tmp_path: Path) -> None:
-    directory = RunDirectory(tmp_path)
-    log = MetricsLog(directory)
-    log.write("train", step=1, train_loss=math.nan)
-    log.write("evaluate", step=2)
-    lines = [json.loads(line) for line in directory.metrics.read_text().splitlines()]
-    assert lines == [{"event": "train", "step": 1, "train_loss": None}, {"event": "evaluate", "step": 2}]
-    log.close()

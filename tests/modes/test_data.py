@@ -10,11 +10,11 @@ import torch
 from tiny import build, captured, counted, largest_difference, on_workers, take_steps, tiny, weights_after
 from torch import Tensor, nn
 
+from layerpar.check import check
 from layerpar.config import RunConfig
 from layerpar.datasets.base import LoaderSpec
 from layerpar.errors import UserError
 from layerpar.ranks import Ranks
-from layerpar.run import check
 
 STEPS = 5
 

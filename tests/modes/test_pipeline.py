@@ -12,12 +12,12 @@ from tiny import build, captured, counted, largest_difference, on_workers, take_
 from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage
 
+from layerpar.check import check
 from layerpar.config import RunConfig
 from layerpar.datasets.base import LoaderSpec
 from layerpar.errors import UserError
 from layerpar.pipeline.schedules import SCHEDULES, check_microbatches
 from layerpar.ranks import Ranks
-from layerpar.run import check
 from layerpar.train import evaluate
 
 STEPS = 2

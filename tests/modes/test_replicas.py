@@ -10,11 +10,11 @@ import torch
 from tiny import OBJECTIVES, build, counted, largest_difference, on_workers, tiny, trained
 from torch import Tensor
 
+from layerpar.check import check
 from layerpar.config import RunConfig
 from layerpar.datasets.base import LoaderSpec
 from layerpar.errors import UserError
 from layerpar.ranks import Ranks
-from layerpar.run import check
 
 STEPS = 5
 DIFFERENT_RULES = ("replace", "momentum", "trust_region")

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from tiny import build, largest_difference, on_workers, take_epochs, tiny, weights_after
 from torch import nn
 
+from layerpar.check import check
 from layerpar.config import RunConfig
 from layerpar.datasets.base import LoaderSpec
 from layerpar.errors import UserError
 from layerpar.ranks import Ranks
-from layerpar.run import check
 from layerpar.seeds import stream_seed
 from layerpar.sequential.features import Features, worth_keeping
 from layerpar.sequential.shares import steps_per_block
-from layerpar.transport.links import ACTIVATIONS, Wire
+from layerpar.transport.links import Wire
 
 CPU = torch.device("cpu")
 EPOCHS = 3
@@ -129,7 +129,7 @@ def test_shares_use_every_step_in_proportion(total_steps: int, shares: list[floa
 
 
 def wire(*shape: int) -> Wire:
-    return Wire(shape=shape, dtype=torch.float32, channels_last=True, via_host=False, tag=ACTIVATIONS)
+    return Wire(shape=shape, dtype=torch.float32, channels_last=True, via_host=False)
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 5), (7,)])

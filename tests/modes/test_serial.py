@@ -7,11 +7,11 @@ import torch
 from tiny import captured, largest_difference, on_workers, tiny, trained, weights_after
 from torch import Tensor
 
+from layerpar.check import check
 from layerpar.config import RunConfig
 from layerpar.engine.contract import Workload
 from layerpar.errors import UserError
 from layerpar.ranks import Ranks
-from layerpar.run import check
 
 STEPS = 2
 SMALL = ("mode=serial", "architecture.depth=1", "architecture.norm=none")

@@ -17,6 +17,7 @@ class Times:
     backward_weights: list[float]
     update: list[float]
     head: list[float]
+    copy: list[float]
 
 
 # Powers of ten by term and digits by layer: a cost reads as "which layers pay which term".
@@ -26,26 +27,28 @@ DIGITS = Times(
     backward_weights=[10_000, 20_000, 40_000, 80_000],
     update=[1_000_000, 2_000_000, 4_000_000, 8_000_000],
     head=[100_000_000, 200_000_000, 400_000_000, 800_000_000],
+    copy=[10_000_000_000, 20_000_000_000, 40_000_000_000, 80_000_000_000],
 )
 
 
 def even(num_layers: int) -> Times:
-    """The cost unit of one per layer for F, Bx and Bw, updates and heads being free."""
+    """The cost unit of one per layer for F, Bx and Bw; updates, heads and copies are free."""
     one, free = [1.0] * num_layers, [0.0] * num_layers
-    return Times(one, one, one, free, free)
+    return Times(one, one, one, free, free, free)
 
 
 @pytest.mark.parametrize(
     ("cost", "first", "middle", "last"),
     [
-        # layers 0-1 of 4, layers 1-2 of 4, layers 2-3 of 4; digits: H U Bw Bx F
+        # layers 0-1 of 4, layers 1-2 of 4, layers 2-3 of 4; digits: C H U Bw Bx F
         (costs.local(DIGITS), 2_03_03_02_03, 4_06_06_04_06, 12_12_08_12),
         (costs.local_weights(DIGITS), 2_03_03_02_03, 4_06_06_04_07, 12_12_08_15),
-        (costs.delayed(DIGITS, recompute=False), 3_03_02_03, 6_06_06_06, 12_12_12_12),
-        (costs.delayed(DIGITS, recompute=True), 3_03_02_06, 6_06_06_12, 12_12_12_12),
+        (costs.delayed(DIGITS, recompute=False, stash=False), 3_03_02_03, 6_06_06_06, 12_12_12_12),
+        (costs.delayed(DIGITS, recompute=True, stash=False), 3_03_02_06, 6_06_06_12, 12_12_12_12),
+        (costs.delayed(DIGITS, recompute=False, stash=True), 3_00_03_03_02_03, 6_00_06_06_06_06, 12_12_12_12),
         (costs.frozen(DIGITS), 3_03_14_15, 6_06_12_15, 12_12_08_15),
     ],
-    ids=["local", "local weights", "delayed", "delayed recompute", "frozen"],
+    ids=["local", "local weights", "delayed", "delayed recompute", "delayed stash", "frozen"],
 )
 def test_a_block_pays_for(cost: BlockCost, first: int, middle: int, last: int) -> None:
     assert [cost(0, 2), cost(1, 3), cost(2, 4)] == [first, middle, last]
@@ -58,7 +61,8 @@ def test_one_block_costs_what_serial_training_costs_under_every_objective(num_la
     for cost in (
         costs.local(times),
         costs.local_weights(times),
-        costs.delayed(times, recompute=True),
+        costs.delayed(times, recompute=True, stash=False),
+        costs.delayed(times, recompute=False, stash=True),
         costs.frozen(times),
     ):
         assert cost(0, num_layers) == serial
@@ -84,13 +88,18 @@ def test_exchanging_weights_gives_the_lower_of_two_local_blocks_sixty_percent_of
 def test_a_cut_moves_to_where_its_head_is_cheap() -> None:
     times = even(6)
     dear = Times(
-        times.forward, times.backward_input, times.backward_weights, times.update, [9, 0, 9, 9, 9, 0]
+        times.forward,
+        times.backward_input,
+        times.backward_weights,
+        times.update,
+        head=[9, 0, 9, 9, 9, 0],
+        copy=times.copy,
     )
     assert balanced(costs.local(dear), 6, 2) == [2]
 
 
 @given(
-    st.lists(st.lists(st.integers(0, 50), min_size=5, max_size=5), min_size=1, max_size=8),
+    st.lists(st.lists(st.integers(0, 50), min_size=6, max_size=6), min_size=1, max_size=8),
     st.integers(1, 20),
     st.data(),
 )

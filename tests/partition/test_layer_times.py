@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import pytest
 import torch
 from tiny import composed
+from torch import nn
 
-from layerpar.engine.contract import Workload
-from layerpar.measure.stopwatch import Stopwatch
-from layerpar.partition.layer_times import Profile, measure
-from layerpar.ranks import Ranks
+from layerpar.architectures.base import Network
+from layerpar.objectives import heads
+from layerpar.partition.layer_times import Measuring, Profile, measure
 
-CPU = torch.device("cpu")
+OPTIMIZER = composed().optimizer
 
 
-def workload(*overrides: str) -> Workload:
+def network(*overrides: str) -> Network:
     config = composed("dataset=synthetic", "device=cpu", *overrides)
     info = config.dataset.info()
-    network = config.architecture.create(info.input_shape, info.num_classes, seed=0)
-    return Workload(config, network, info, Ranks(0, 2), CPU, 10, Stopwatch(CPU))
+    return config.architecture.create(info.input_shape, info.num_classes, seed=0)
+
+
+def measured(
+    layers: list[nn.Module], *, samples: int, microbatches: int = 1, head: str = "linear"
+) -> Profile:
+    shape = composed("dataset=synthetic").dataset.info().input_shape
+    measuring = Measuring(
+        inputs=lambda count: torch.rand(count, *shape),
+        build_optimizer=OPTIMIZER.build,
+        build_head=partial(heads.build, head, num_classes=10),
+    )
+    return measure(layers, measuring, samples=samples, microbatches=microbatches)
 
 
 def total(profile: Profile, layer: int) -> float:
@@ -28,40 +40,45 @@ def total(profile: Profile, layer: int) -> float:
 
 
 def test_wide_layers_cost_more_than_narrow_ones() -> None:
-    work = workload(
-        "architecture.width=1024", "architecture.depth=3", "batch_size=128", "architecture.norm=none"
-    )
-    profile = measure(work, head="linear")
+    wide = network("architecture.width=1024", "architecture.depth=3", "architecture.norm=none")
+    profile = measured(wide.layers, samples=128)
     lengths = {len(times) for times in vars(profile).values()}
     assert lengths == {4}
     assert total(profile, 1) > 3 * total(profile, 3)
+    assert profile.copy[1] > 3 * profile.copy[3]
     assert profile.head[3] == 0 < min(profile.head[:3])
     assert min(profile.update) > 0
 
 
 def test_equal_layers_cost_the_same_to_the_last_bit() -> None:
-    profile = measure(
-        workload("architecture.width=64", "architecture.depth=5", "batch_size=16"), head="linear"
-    )
+    profile = measured(network("architecture.width=64", "architecture.depth=5").layers, samples=16)
     for times in vars(profile).values():
         assert len(set(times[1:5])) == 1, "hidden layers 1 to 4 are alike"
     assert profile.forward[1] != profile.forward[5]
 
 
+def test_the_update_of_a_step_costs_the_same_in_any_number_of_micro_batches() -> None:
+    layers = network("architecture.width=512", "architecture.depth=3", "architecture.norm=none").layers
+    whole, parts = (measured(layers, samples=64, microbatches=count) for count in (1, 8))
+    assert parts.update[1] < 5 * whole.update[1], "once a step, not once in each of eight micro-batches"
+    assert parts.copy[1] < 5 * whole.copy[1]
+    assert total(parts, 1) > 0.5 * total(whole, 1), "of all micro-batches of a step, not of one"
+
+
 def test_measuring_leaves_the_network_and_the_random_numbers_alone() -> None:
-    work = workload("architecture=cnn", "architecture.depth=3", "architecture.width=8", "batch_size=16")
-    before = {name: tensor.clone() for name, tensor in work.network.plain.state_dict().items()}
+    small = network("architecture=cnn", "architecture.depth=3", "architecture.width=8")
+    before = {name: tensor.clone() for name, tensor in small.plain.state_dict().items()}
     state = torch.random.get_rng_state()
-    measure(work, head="conv")
-    after = work.network.plain.state_dict()
+    measured(small.layers, samples=16, head="conv")
+    after = small.plain.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert all(parameter.grad is None for parameter in work.network.plain.parameters())
+    assert all(parameter.grad is None for parameter in small.plain.parameters())
 
 
 @pytest.mark.parametrize("architecture", ["architecture=mlp", "architecture=resnet architecture.depth=20"])
 def test_large_networks_are_measured_on_few_samples(architecture: str) -> None:
-    work = workload(*architecture.split(), "batch_size=128")
+    layers = network(*architecture.split()).layers
     before = time.process_time()
-    measure(work, head="linear")
+    measured(layers, samples=128)
     assert time.process_time() - before < 10, "the budget is 2 s on an idle machine"

@@ -20,7 +20,7 @@ def grid(rank: int, length: int, replicas: int) -> Grid:
 
 
 @given(length=SIZES, replicas=SIZES)
-def test_everybody_has_one_chain_and_one_column_of_peers(length: int, replicas: int) -> None:
+def test_everybody_has_one_chain_and_one_column_of_replicas(length: int, replicas: int) -> None:
     chains, columns = chain_ranks(length * replicas, replicas), peer_ranks(length * replicas, replicas)
     assert list(chain.from_iterable(chains)) == list(range(length * replicas))
     assert sorted(chain.from_iterable(columns)) == list(range(length * replicas))

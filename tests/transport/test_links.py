@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.distributed as dist
 from tiny import on_workers
 
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.ranks import Ranks
-from layerpar.transport.links import ACTIVATIONS, GRADIENTS, Queue, Receiver, Sender, Wire
+from layerpar.transport.links import Queue, Receiver, Sender, Wire
 
 CPU = torch.device("cpu")
 
 
-def wire(*shape: int, channels_last: bool = False, tag: int = ACTIVATIONS) -> Wire:
-    return Wire(shape=shape, dtype=torch.float32, channels_last=channels_last, via_host=False, tag=tag)
+def wire(*shape: int, channels_last: bool = False) -> Wire:
+    return Wire(shape=shape, dtype=torch.float32, channels_last=channels_last, via_host=False)
 
 
 def test_a_queue_keeps_order() -> None:
@@ -47,19 +48,21 @@ def test_a_channels_last_activation_is_sent_without_a_copy_and_arrives_channels_
 
 
 def ping_pong(ranks: Ranks, messages: int, depth: int) -> tuple[list[float], int, float]:
-    """Each rank sends to the other, under two tags; what arrives, bytes sent, seconds waited."""
+    """Each rank sends to the other, in two groups; what arrives, bytes sent, seconds waited."""
     watch = Stopwatch(CPU)
     peer = 1 - ranks.rank
-    tags = (ACTIVATIONS, GRADIENTS)
-    senders = [Sender(peer, wire(4, tag=tag), depth=depth, stopwatch=watch) for tag in tags]
-    receivers = [Receiver(peer, wire(4, tag=tag), depth=depth, device=CPU, stopwatch=watch) for tag in tags]
+    groups = [dist.new_group(), dist.new_group()]
+    senders = [Sender(peer, wire(4), group=group, depth=depth, stopwatch=watch) for group in groups]
+    receivers = [
+        Receiver(peer, wire(4), group=group, depth=depth, device=CPU, stopwatch=watch) for group in groups
+    ]
     watch.start()
     seen = []
     for receiver in receivers:
         receiver.expect(messages, 2)
     for number in range(messages):
-        for tag, sender in enumerate(senders):
-            sender.put(torch.full((2, 4), float(10 * number + tag)))
+        for kind, sender in enumerate(senders):
+            sender.put(torch.full((2, 4), float(10 * number + kind)))
         seen += [float(receiver.get().mean()) for receiver in receivers]
     for sender in senders:
         sender.flush()
@@ -71,6 +74,6 @@ def ping_pong(ranks: Ranks, messages: int, depth: int) -> tuple[list[float], int
 def test_messages_keep_order_and_links_keep_apart(depth: int) -> None:
     messages = 5
     for seen, sent_bytes, waited in on_workers(ping_pong, 2, messages, depth):
-        assert seen == [float(10 * number + tag) for number in range(messages) for tag in (0, 1)]
+        assert seen == [float(10 * number + kind) for number in range(messages) for kind in (0, 1)]
         assert sent_bytes == messages * 2 * (2 * 4 * 4)
         assert waited > 0

@@ -1,15 +1,15 @@
-"""TensorBoard gets the scalars of `metrics.jsonl`."""
+"""`metrics.jsonl`, and TensorBoard, which gets its scalars."""
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 import pytest
 
 from layerpar.errors import UserError
-from layerpar.measure.board import check_installed
-from layerpar.measure.records import MetricsLog
+from layerpar.measure.metrics import MetricsLog, check_installed
 from layerpar.paths import RunDirectory
 
 
@@ -45,6 +45,16 @@ def test_no_folder_unless_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_missing_package_is_one_line_with_its_repair(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("layerpar.measure.board.find_spec", lambda name: None)
+    monkeypatch.setattr("layerpar.measure.metrics.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install tensorboard.*try tensorboard=false$"):
         check_installed()
+
+
+def test_every_line_is_on_disk_at_once(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    log = MetricsLog(directory)
+    log.write("train", step=1, train_loss=math.nan)
+    log.write("evaluate", step=2)
+    lines = [json.loads(line) for line in directory.metrics.read_text().splitlines()]
+    assert lines == [{"event": "train", "step": 1, "train_loss": None}, {"event": "evaluate", "step": 2}]
+    log.close()

@@ -1,0 +1,72 @@
+"""What is refused before anything starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+
+import torch
+
+from layerpar.architectures.base import Network
+from layerpar.config import RunConfig
+from layerpar.datasets.base import DatasetInfo
+from layerpar.errors import require
+from layerpar.measure.metrics import check_installed
+from layerpar.ranks import worker_device
+
+
+def check(config: RunConfig) -> DatasetInfo:
+    """Refuse what cannot work, before anything starts.
+
+    Raises:
+        UserError: what is wrong, and the override that repairs it.
+    """
+    if config.launcher.uses_this_machine:
+        worker_device(config.device, local_rank=0)
+    config.launcher.check(config.num_workers)
+    info = config.dataset.info()
+    require(
+        config.batch_size <= info.num_train,
+        f"batch_size={config.batch_size} is larger than the {info.num_train} training samples of "
+        f"{config.dataset.name}; try batch_size={info.num_train}",
+    )
+    if config.tensorboard:
+        check_installed()
+    most = info.num_train // config.batch_size
+    require(
+        config.trace_steps <= most,
+        f"trace_steps={config.trace_steps} is more than the {most} steps of an epoch; try trace_steps={most}",
+    )
+    for phase in config.parts:
+        with phase.naming():
+            if config.compile:
+                _check_compile(phase.config)
+            phase.config.mode.check(phase.config, info, meta_network(config, info))
+    return info
+
+
+def _check_compile(config: RunConfig) -> None:
+    name, compiler = config.mode.name, os.environ.get("CXX", "g++")
+    require(
+        config.mode.compiles,
+        f"{name}: compile=true compiles whole networks and stages, {name} has neither; try compile=false",
+    )
+    require(
+        config.warmup_steps >= 1,
+        "compile=true needs warm-up steps, else it compiles while the clock runs; try warmup_steps=5",
+    )
+    require(
+        shutil.which(compiler) is not None,
+        f"compile=true needs a C++ compiler, and there is no {compiler}; try compile=false",
+    )
+
+
+def meta_network(config: RunConfig, info: DatasetInfo) -> Callable[[], Network]:
+    """Makes the network on the meta device: layers and sizes without memory."""
+
+    def build() -> Network:
+        with torch.device("meta"):
+            return config.architecture.build(info.input_shape, info.num_classes)
+
+    return build

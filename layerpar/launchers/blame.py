@@ -1,0 +1,96 @@
+"""Which worker is the cause of a failed run, from how all of them ended: a function of records."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from layerpar.failure import Failure
+from layerpar.launchers.base import WorkerError
+from layerpar.paths import RunDirectory
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command stood when the first of a run had failed, and before the others were ended.
+
+    Attributes:
+        rank: The worker; None where it spoke for all.
+        host: Where.
+        code: Exit code, negative for a signal; None if it still ran.
+        log: Its standard error.
+    """
+
+    rank: int | None
+    host: str | None
+    code: int | None
+    log: Path
+
+
+def blame(
+    ended: Sequence[Ended],
+    said: Mapping[int, Failure | None],
+    directory: RunDirectory,
+    *,
+    timeout_seconds: int,
+) -> WorkerError:
+    """The cause: a worker's own error, else a kill, else silence, else whatever else ended first.
+
+    A worker that only lost a peer is named last of all.
+
+    Args:
+        ended: How the commands ended.
+        said: What the workers said, by rank.
+        directory: The run's.
+        timeout_seconds: `launcher.timeout_seconds`, for the message.
+    """
+    hosts = {one.rank: one.host for one in ended if one.rank is not None}
+
+    def error(rank: int, cause: str) -> WorkerError:
+        return WorkerError(rank, cause, str(directory.log(rank) / "stderr.log"), host=hosts.get(rank))
+
+    failures = {rank: words for rank, words in said.items() if words is not None}
+    for rank, words in failures.items():
+        if not words.lost_peer:
+            return error(rank, f"failed: {words.message}")
+    silent_ones = [one for one in ended if one.rank is not None and one.rank not in failures]
+    for one in silent_ones:
+        if one.rank is not None and one.code:
+            return error(one.rank, _end_of(one))
+    named = sorted({rank for words in failures.values() for rank in words.silent})
+    if not named and any(words.timed_out for words in failures.values()):
+        named = [one.rank for one in silent_ones if one.rank is not None and one.code is None]
+    if named:
+        return error(
+            named[0],
+            f"gave no sign of life for launcher.timeout_seconds={timeout_seconds}; "
+            "raise it if a step really takes longer",
+        )
+    if failures:
+        rank, words = next(iter(failures.items()))
+        return error(rank, f"failed: {words.message}")
+    first = next(one for one in ended if one.code)
+    return error(first.rank or 0, _end_of(first))
+
+
+def _end_of(one: Ended) -> str:
+    """How a command ended that left no word of its own: its signal, or the last line of its log."""
+    assert one.code is not None
+    number = -one.code if one.code < 0 else one.code - 128
+    if number in set(signal.Signals):
+        return f"was killed by {signal.Signals(number).name}"
+    last = last_line(one.log)
+    return f"ended with exit code {one.code}" + (f": {last}" if last else "")
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that says something."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    told = [line.strip() for line in lines if re.search(r"\w", line)]
+    return told[-1] if told else ""

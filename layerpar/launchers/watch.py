@@ -1,0 +1,224 @@
+"""Commands run side by side until all have ended well, one has failed, or a signal says stop: the one watch
+loop of all launchers. No process is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from layerpar import failure
+from layerpar.launchers.base import Interrupted
+from layerpar.launchers.blame import Ended, blame
+from layerpar.paths import RunDirectory
+
+POLL_SECONDS = 0.05
+SHUTDOWN_SECONDS = 2
+"""How long workers have to obey SIGTERM before they are killed."""
+
+LAST_WORDS_SECONDS = 1
+"""How long the others have to say why, once a worker has failed only for want of a peer."""
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+WARNING = (signal.SIGUSR1, signal.SIGUSR2)
+"""A scheduler's warning that it will end the job: the run ends at its next checkpoint."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A process to be started for one worker, or for all.
+
+    Attributes:
+        words: The command line.
+        environment: All of its environment.
+        log: The folder of its stdout.log and stderr.log.
+        rank: The worker; None where it speaks for all of them.
+        host: Where the worker is, None on this machine.
+        message: Written to its standard input, which then stays open: the command ends with it.
+    """
+
+    words: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path
+    rank: int | None = None
+    host: str | None = None
+    message: str | None = None
+
+
+@dataclass
+class Signals:
+    """What has been received: the first signal that ends the run, the first that warns of the end."""
+
+    ending: int | None = None
+    warning: int | None = None
+
+    def receive(self, number: int, _: FrameType | None) -> None:
+        if number in ENDING and self.ending is None:
+            self.ending = number
+        if number in WARNING and self.warning is None:
+            self.warning = number
+
+
+@dataclass
+class Running:
+    """A command that was started."""
+
+    command: Command
+    process: subprocess.Popen[bytes]
+    ending: bool = field(default=False)
+
+    @property
+    def code(self) -> int | None:
+        return self.process.poll()
+
+    def ask_to_end(self) -> None:
+        """By closing its standard input where it listens to that, else by SIGTERM."""
+        self.ending = True
+        if self.process.stdin is not None:
+            with suppress(OSError):
+                self.process.stdin.close()
+        else:
+            self.signal(signal.SIGTERM)
+
+    def signal(self, number: int) -> None:
+        """To the command and all that it has started."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, number)
+
+
+def run_commands(
+    commands: Sequence[Command], directory: RunDirectory, *, workers: int, timeout_seconds: int
+) -> None:
+    """Run all commands to their end.
+
+    Args:
+        commands: One for each worker, or one for all.
+        directory: The run's.
+        workers: How many workers they are.
+        timeout_seconds: `launcher.timeout_seconds`, for the message.
+
+    Raises:
+        WorkerError: the first that failed; all others were ended.
+        Interrupted: a signal arrived; all were ended.
+    """
+    for rank in range(workers):
+        directory.log(rank).mkdir(parents=True, exist_ok=True)
+        failure.forget(directory, rank)
+    with _received() as signals:
+        running: list[Running] = []
+        try:
+            for command in commands:
+                running.append(_start(command))
+            _wait(running, signals, directory)
+            failed = any(one.code for one in running)
+            if failed:
+                _wait_for_last_words(running, directory, workers)
+            ended = [_ended(one) for one in running]
+        finally:
+            _end(running)
+        if failed:
+            said = {rank: failure.read(directory, rank) for rank in range(workers)}
+            raise blame(ended, said, directory, timeout_seconds=timeout_seconds)
+
+
+def _start(command: Command) -> Running:
+    command.log.mkdir(parents=True, exist_ok=True)
+    with (command.log / "stdout.log").open("ab") as out, (command.log / "stderr.log").open("ab") as err:
+        process = subprocess.Popen(
+            command.words,
+            env=dict(command.environment),
+            stdin=subprocess.DEVNULL if command.message is None else subprocess.PIPE,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+        )
+    if process.stdin is not None and command.message is not None:
+        with suppress(BrokenPipeError):
+            process.stdin.write(command.message.encode())
+            process.stdin.flush()
+    return Running(command, process)
+
+
+def _wait(running: Sequence[Running], signals: Signals, directory: RunDirectory) -> None:
+    """Until all have ended or one has failed."""
+    at_warning: str | None = None
+    while True:
+        if signals.ending is not None:
+            raise Interrupted(signals.ending)
+        if signals.warning is not None:
+            newest = _newest_checkpoint(directory)
+            at_warning = newest if at_warning is None else at_warning
+            if newest != at_warning:
+                raise Interrupted(signals.warning)
+        codes = [one.code for one in running]
+        if any(codes) or None not in codes:
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _newest_checkpoint(directory: RunDirectory) -> str:
+    from layerpar import checkpoint
+
+    folder = checkpoint.newest(directory)
+    return "" if folder is None else folder.name
+
+
+def _wait_for_last_words(running: Sequence[Running], directory: RunDirectory, workers: int) -> None:
+    """A worker that lost a peer is not the cause: give the others time to tell theirs."""
+    deadline = time.monotonic() + LAST_WORDS_SECONDS
+    while time.monotonic() < deadline and any(one.code is None for one in running):
+        said = [failure.read(directory, rank) for rank in range(workers)]
+        if any(words is not None and (not words.lost_peer or words.silent) for words in said):
+            return
+        if any(one.code is not None and one.code < 0 for one in running):
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _ended(one: Running) -> Ended:
+    return Ended(one.command.rank, one.command.host, one.code, one.command.log / "stderr.log")
+
+
+def _end(running: Sequence[Running]) -> None:
+    """End what still runs, gently, then not; with all that it started."""
+    for one in running:
+        if one.code is None:
+            one.ask_to_end()
+    deadline = time.monotonic() + SHUTDOWN_SECONDS
+    for one in running:
+        with suppress(subprocess.TimeoutExpired):
+            one.process.wait(max(0.0, deadline - time.monotonic()))
+    for one in running:
+        one.signal(signal.SIGKILL)
+        one.process.wait()
+        if one.process.stdin is not None:
+            with suppress(OSError):
+                one.process.stdin.close()
+
+
+@contextmanager
+def _received() -> Iterator[Signals]:
+    """Signals are noted instead of obeyed, but for those that were ignored before (by nohup): they stay so.
+
+    After one that ends the run they go on being noted only, so that an impatient second one does not keep
+    the parent from writing down how the run ended.
+    """
+    signals = Signals()
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (*ENDING, *WARNING)}
+    watched = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in watched:
+        signal.signal(number, signals.receive)
+    try:
+        yield signals
+    finally:
+        noted = (*ENDING, *WARNING) if signals.ending else WARNING if signals.warning else ()
+        for number in watched:
+            if number not in noted:
+                signal.signal(number, before[number])
