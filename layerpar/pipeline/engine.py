@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from layerpar.architectures.base import activations
 from layerpar.datasets.base import Batch
+from layerpar.datasets.normalise import lay_out
 from layerpar.engine.contract import Assignment, StepResult, Workload
 from layerpar.engine.cuts import Cuts
 from layerpar.engine.gather import gather_named, gather_state
@@ -156,10 +157,12 @@ class PipelineEngine:
         mode, after which BatchNorm's running statistics are garbage.
         """
         module = self._modules[stage]
-        # The examples say too that an activation's gradient is wanted, and an image's is not.
+        # The examples say too that an activation's gradient is wanted, and an image's is not; torch 2.10
+        # compares their strides with those of what comes.
         device = self._workload.device
         if module.entry is None:
-            inputs = torch.empty(samples, *self._workload.info.input_shape, device=device)
+            images = torch.empty(samples, *self._workload.info.input_shape, device=device)
+            inputs = lay_out(images, channels_last=self._workload.config.architecture.channels_last)
         else:
             inputs = module.entry.buffer(samples, device).requires_grad_()
         if module.exit is None:

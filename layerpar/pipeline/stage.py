@@ -56,7 +56,9 @@ class StageModule(nn.Module):
         if self.exit.via_host:
             synchronize(outputs.device)  # else the copy would wait for the computing, and count it
         with exchanging():
-            return _Own.apply(self.exit.pack(outputs))
+            wire = self.exit.pack(outputs)
+            # Dimensions of one leave strides open: `view` makes them the example's, as torch 2.10 demands.
+            return _Own.apply(wire.view(wire.shape))
 
 
 class Chunks:
