@@ -6,12 +6,8 @@ import pytest
 import torch
 from tiny import OBJECTIVES, largest_difference, tiny, weights_after
 
-RESNET = (
-    "architecture=resnet",
-    "architecture.depth=8",
-    "architecture.width=4",
-    "architecture.fine_cuts=true",
-)
+WHOLE = ("architecture=resnet", "architecture.depth=8", "architecture.width=4")
+RESNET = (*WHOLE, "architecture.fine_cuts=true")
 CUT_IN_BLOCKS = "mode.partition=[2,4]"
 STEPS = 3
 
