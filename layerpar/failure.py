@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import traceback
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -110,8 +111,11 @@ def rank_of_this_process() -> int:
 
 
 def show(error: BaseException) -> None:
-    """The traceback, in the worker's log."""
-    traceback.print_exception(error)
+    """In the worker's log: a user's mistake as one line, anything else with its traceback."""
+    if isinstance(error, UserError):
+        print(f"layerpar: {error}", file=sys.stderr)
+    else:
+        traceback.print_exception(error)
 
 
 def _root(error: BaseException) -> BaseException:

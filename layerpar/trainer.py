@@ -16,7 +16,7 @@ from layerpar import checkpoint, liveness
 from layerpar.config import Phase, RunConfig, load
 from layerpar.datasets.base import Loader
 from layerpar.engine.contract import Engine, Workload
-from layerpar.errors import DivergedError, UserError
+from layerpar.errors import DivergedError, UserError, require
 from layerpar.launchers.base import STARTED_VARIABLE
 from layerpar.measure import environment, trace
 from layerpar.measure.gather import gather_ranks, results
@@ -32,6 +32,10 @@ from layerpar.train import Progress, evaluate, train_epoch, warm_up
 def work(directory: RunDirectory) -> None:
     """Do what the directory's `run.yaml` says, as one of its workers. Collective."""
     started = float(os.environ.get(STARTED_VARIABLE, time.time()))
+    require(
+        directory.run_yaml.is_file(),
+        f"{directory.root} holds no {directory.run_yaml.name}; try a directory that layerpar train has made",
+    )
     config = load(directory.run_yaml)
     if int(os.environ["WORLD_SIZE"]) != config.num_workers:
         raise UserError(

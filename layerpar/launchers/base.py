@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from layerpar.errors import require_at_least
 from layerpar.paths import RunDirectory
@@ -19,6 +20,15 @@ that is the process which starts it, else 0."""
 
 STORE_VARIABLE = "LAYERPAR_STORE"
 """Environment variable that tells workers where they meet: see `layerpar.rendezvous`."""
+
+HOSTS_VARIABLE, NODE_VARIABLE = "LAYERPAR_HOSTS", "LAYERPAR_NODE"
+"""Environment variables that tell workers the hosts of a run, and which of them this one is."""
+
+INTERFACE_VARIABLE = "LAYERPAR_INTERFACE"
+"""Environment variable that tells workers `launcher.interface`, where it is set."""
+
+SHUTDOWN_SECONDS = 2
+"""How long workers have to obey SIGTERM before they are killed."""
 
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 """Lets glibc keep the memory that a step frees for the next step. Else it may give it back to the system
@@ -102,7 +112,19 @@ def worker_environment(started: float) -> dict[str, str]:
         started: Unix time at which the command was given.
     """
     kept = {name: os.environ.get(name, value) for name, value in KEEP_MEMORY.items()}
-    return kept | {"OMP_NUM_THREADS": "1", PARENT_VARIABLE: "0", STARTED_VARIABLE: str(started)}
+    return kept | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": python_path(),
+        PARENT_VARIABLE: "0",
+        STARTED_VARIABLE: str(started),
+    }
+
+
+def python_path() -> str:
+    """The user's PYTHONPATH, and behind it the checkout that this package was imported from, if it was."""
+    package = Path(__file__).resolve().parents[2]
+    own = "" if package.name in ("site-packages", "dist-packages") else str(package)
+    return os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), own]))
 
 
 def rank_environment(rank: int, *, world_size: int, local_rank: int, local_world_size: int) -> dict[str, str]:

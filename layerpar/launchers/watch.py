@@ -15,14 +15,11 @@ from types import FrameType
 from typing import Any
 
 from layerpar import failure
-from layerpar.launchers.base import Interrupted
+from layerpar.launchers.base import SHUTDOWN_SECONDS, Interrupted
 from layerpar.launchers.blame import Ended, blame
 from layerpar.paths import RunDirectory
 
 POLL_SECONDS = 0.05
-SHUTDOWN_SECONDS = 2
-"""How long workers have to obey SIGTERM before they are killed."""
-
 LAST_WORDS_SECONDS = 1
 """How long the others have to say why, once a worker has failed only for want of a peer."""
 
@@ -191,7 +188,8 @@ def _end(running: Sequence[Running]) -> None:
     for one in running:
         if one.code is None:
             one.ask_to_end()
-    deadline = time.monotonic() + SHUTDOWN_SECONDS
+    distant = any(one.process.stdin is not None for one in running)
+    deadline = time.monotonic() + (2 if distant else 1) * SHUTDOWN_SECONDS
     for one in running:
         with suppress(subprocess.TimeoutExpired):
             one.process.wait(max(0.0, deadline - time.monotonic()))
