@@ -10,7 +10,7 @@ import traceback
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from layerpar.errors import DivergedError, UserError
+from layerpar.errors import DivergedError, LostPeerError, UserError
 from layerpar.measure.records import read_status, write_json, write_status
 from layerpar.paths import RunDirectory
 
@@ -23,15 +23,6 @@ KNOWN_CAUSES = {
     "(or fewer mode.microbatches or mode.replicas)"
 }
 """What torch says of a mistake in the settings, and the override that repairs it."""
-
-
-class LostPeerError(Exception):
-    """Another worker did not answer, or is gone. `silent`: those known to show no sign of life."""
-
-    def __init__(self, message: str, *, silent: tuple[int, ...] = (), timed_out: bool = False) -> None:
-        super().__init__(message)
-        self.silent = silent
-        self.timed_out = timed_out
 
 
 @dataclass(frozen=True)

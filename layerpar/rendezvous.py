@@ -16,9 +16,8 @@ from datetime import timedelta
 import torch.distributed as dist
 
 from layerpar import network
-from layerpar.errors import UserError
-from layerpar.failure import LostPeerError
-from layerpar.launchers.base import HOSTS_VARIABLE, INTERFACE_VARIABLE, NODE_VARIABLE, STORE_VARIABLE
+from layerpar.errors import LostPeerError, UserError
+from layerpar.variables import HOSTS, INTERFACE, NODE, STORE
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def open_meeting(*, join_seconds: float) -> Meeting:
         UserError: this host does not know the others, or the port is in use.
         LostPeerError: worker 0 does not answer.
     """
-    address, timeout = os.environ.get(STORE_VARIABLE), timedelta(seconds=join_seconds)
+    address, timeout = os.environ.get(STORE), timedelta(seconds=join_seconds)
     if address is None:
         store, rank, world_size = next(dist.rendezvous("env://", timeout=timeout))
         return Meeting(store, rank, world_size)
@@ -74,9 +73,9 @@ def open_meeting(*, join_seconds: float) -> Meeting:
 
 def _across_hosts(rank: int, world_size: int, port: int, run_id: str, *, join_seconds: float) -> Meeting:
     """Worker 0 listens on the address that the other hosts reach, the others connect to it."""
-    hosts, node = os.environ[HOSTS_VARIABLE].split(), int(os.environ[NODE_VARIABLE])
+    hosts, node = os.environ[HOSTS].split(), int(os.environ[NODE])
     peers = hosts[1:] if node == 0 else hosts
-    interface = os.environ.get(INTERFACE_VARIABLE)
+    interface = os.environ.get(INTERFACE)
     if interface is not None:
         own = network.address_of(interface)
     else:

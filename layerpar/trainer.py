@@ -17,7 +17,6 @@ from layerpar.config import Phase, RunConfig, load
 from layerpar.datasets.base import Loader
 from layerpar.engine.contract import Engine, Workload
 from layerpar.errors import DivergedError, UserError, require
-from layerpar.launchers.base import STARTED_VARIABLE
 from layerpar.measure import environment, trace
 from layerpar.measure.gather import gather_ranks, results
 from layerpar.measure.metrics import MetricsLog
@@ -27,11 +26,12 @@ from layerpar.paths import RunDirectory
 from layerpar.phases import assemble, hand_over
 from layerpar.ranks import Ranks, join, worker_device
 from layerpar.train import Progress, evaluate, train_epoch, warm_up
+from layerpar.variables import STARTED
 
 
 def work(directory: RunDirectory) -> None:
     """Do what the directory's `run.yaml` says, as one of its workers. Collective."""
-    started = float(os.environ.get(STARTED_VARIABLE, time.time()))
+    started = float(os.environ.get(STARTED, time.time()))
     require(
         directory.run_yaml.is_file(),
         f"{directory.root} holds no {directory.run_yaml.name}; try a directory that layerpar train has made",

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from layerpar import failure
-from layerpar.errors import UserError
-from layerpar.failure import Failure, LostPeerError
+from layerpar.errors import LostPeerError, UserError
+from layerpar.failure import Failure
 from layerpar.measure.records import read_status, write_status
 from layerpar.paths import RunDirectory
 

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch.distributed as dist
 
-from layerpar.failure import LostPeerError
+from layerpar.errors import LostPeerError
 from layerpar.liveness import Liveness
 
+Start = Callable[..., list[Liveness]]
 
-def workers(folder: Path, count: int, *, timeout_seconds: float) -> list[Liveness]:
-    """So many workers with a store each on one file, as if they were processes."""
-    stores = [dist.FileStore(str(folder / "store"), count) for _ in range(count)]
-    return [
-        Liveness(store, rank, count, timeout_seconds=timeout_seconds) for rank, store in enumerate(stores)
-    ]
+
+@pytest.fixture
+def workers(tmp_path: Path) -> Iterator[Start]:
+    """Makes so many workers with a store each on one file, as if they were processes."""
+    made: list[Liveness] = []
+
+    def start(count: int, *, timeout_seconds: float) -> list[Liveness]:
+        stores = [dist.FileStore(str(tmp_path / "store"), count) for _ in range(count)]
+        made.extend(
+            Liveness(store, rank, count, timeout_seconds=timeout_seconds) for rank, store in enumerate(stores)
+        )
+        return made
+
+    yield start
+    for one in made:
+        one.end()
 
 
 def come_in(*present: Liveness) -> None:
@@ -28,14 +40,14 @@ def come_in(*present: Liveness) -> None:
         assert one.join(seconds=1) == []
 
 
-def test_those_that_do_not_come_are_told(tmp_path: Path) -> None:
-    first, _, third = workers(tmp_path, 3, timeout_seconds=60)
+def test_those_that_do_not_come_are_told(workers: Start) -> None:
+    first, _, third = workers(3, timeout_seconds=60)
     third.join(seconds=0)
     assert first.join(seconds=0.2) == [1]
 
 
-def test_a_working_peer_is_waited_for_beyond_the_timeout(tmp_path: Path) -> None:
-    first, second = workers(tmp_path, 2, timeout_seconds=0.5)
+def test_a_working_peer_is_waited_for_beyond_the_timeout(workers: Start) -> None:
+    first, second = workers(2, timeout_seconds=0.5)
     come_in(first, second)
     before = time.monotonic()
     with ThreadPoolExecutor() as pool:
@@ -46,8 +58,8 @@ def test_a_working_peer_is_waited_for_beyond_the_timeout(tmp_path: Path) -> None
     assert first.silent() == ()
 
 
-def test_a_silent_peer_is_named(tmp_path: Path) -> None:
-    first, second, third = workers(tmp_path, 3, timeout_seconds=0.5)
+def test_a_silent_peer_is_named(workers: Start) -> None:
+    first, second, third = workers(3, timeout_seconds=0.5)
     second.join(seconds=0)  # it came, and then gave no sign of life
     third.join(seconds=0)
     assert first.join(seconds=1) == []

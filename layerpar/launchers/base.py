@@ -10,22 +10,7 @@ from pathlib import Path
 
 from layerpar.errors import require_at_least
 from layerpar.paths import RunDirectory
-
-STARTED_VARIABLE = "LAYERPAR_STARTED"
-"""Environment variable that tells workers the Unix time at which the command was given."""
-
-PARENT_VARIABLE = "LAYERPAR_PARENT"
-"""Environment variable that tells a worker that a parent watches it: the parent's process number, where
-that is the process which starts it, else 0."""
-
-STORE_VARIABLE = "LAYERPAR_STORE"
-"""Environment variable that tells workers where they meet: see `layerpar.rendezvous`."""
-
-HOSTS_VARIABLE, NODE_VARIABLE = "LAYERPAR_HOSTS", "LAYERPAR_NODE"
-"""Environment variables that tell workers the hosts of a run, and which of them this one is."""
-
-INTERFACE_VARIABLE = "LAYERPAR_INTERFACE"
-"""Environment variable that tells workers `launcher.interface`, where it is set."""
+from layerpar.variables import PARENT, STARTED
 
 SHUTDOWN_SECONDS = 2
 """How long workers have to obey SIGTERM before they are killed."""
@@ -115,8 +100,8 @@ def worker_environment(started: float) -> dict[str, str]:
     return kept | {
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": python_path(),
-        PARENT_VARIABLE: "0",
-        STARTED_VARIABLE: str(started),
+        PARENT: "0",
+        STARTED: str(started),
     }
 
 

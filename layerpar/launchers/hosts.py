@@ -9,10 +9,6 @@ from dataclasses import dataclass
 
 from layerpar.errors import require
 from layerpar.launchers.base import (
-    HOSTS_VARIABLE,
-    INTERFACE_VARIABLE,
-    NODE_VARIABLE,
-    STORE_VARIABLE,
     Launcher,
     python_path,
     rank_environment,
@@ -22,6 +18,7 @@ from layerpar.launchers.base import (
 from layerpar.launchers.tether import tether_command, tether_message
 from layerpar.launchers.watch import Command, run_commands
 from layerpar.paths import RunDirectory
+from layerpar.variables import HOSTS, INTERFACE, NODE, STORE
 
 PASSED_ON = ("LAYERPAR_", "PYTHON", "NCCL_", "GLOO_", "TORCH", "CUDA_", "MKL_", "MALLOC_", "LD_LIBRARY_PATH")
 """What the names of environment variables begin with that workers on other hosts get too."""
@@ -61,10 +58,10 @@ class HostsLauncher(Launcher):
         hosts = self.hosts[:workers]
         node_of = [rank * len(hosts) // workers for rank in range(workers)]
         common = passed_on() | worker_environment(started) | meeting(self.port, self.interface)
-        common[HOSTS_VARIABLE] = " ".join(host.rpartition("@")[2] for host in hosts)
+        common[HOSTS] = " ".join(host.rpartition("@")[2] for host in hosts)
         commands = []
         for rank, node in enumerate(node_of):
-            environment = common | {NODE_VARIABLE: str(node)}
+            environment = common | {NODE: str(node)}
             environment |= rank_environment(
                 rank,
                 world_size=workers,
@@ -92,8 +89,8 @@ def passed_on() -> dict[str, str]:
 def meeting(port: int, interface: str | None) -> dict[str, str]:
     """Where workers of several hosts meet: a port of the first, behind an id that nobody can guess."""
     chosen = port or secrets.choice(PORTS)
-    address = {STORE_VARIABLE: f"tcp:{chosen}/{secrets.token_hex(16)}"}
-    return address if interface is None else address | {INTERFACE_VARIABLE: interface}
+    address = {STORE: f"tcp:{chosen}/{secrets.token_hex(16)}"}
+    return address if interface is None else address | {INTERFACE: interface}
 
 
 def _for_a_shell(words: list[str]) -> str:

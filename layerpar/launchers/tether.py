@@ -18,7 +18,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from layerpar.launchers.base import PARENT_VARIABLE, SHUTDOWN_SECONDS
+from layerpar.launchers.base import SHUTDOWN_SECONDS
+from layerpar.variables import PARENT
 
 POLL_SECONDS = 0.05
 
@@ -39,7 +40,7 @@ def main() -> None:
     gone = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: gone.set())
-    environment = os.environ | asked["environment"] | {PARENT_VARIABLE: str(os.getpid())}
+    environment = os.environ | asked["environment"] | {PARENT: str(os.getpid())}
     process = subprocess.Popen(
         asked["words"],
         env=environment,

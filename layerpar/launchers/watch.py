@@ -145,14 +145,14 @@ def _start(command: Command) -> Running:
 
 def _wait(running: Sequence[Running], signals: Signals, directory: RunDirectory) -> None:
     """Until all have ended or one has failed."""
-    at_warning: str | None = None
+    at_warning: set[str] | None = None
     while True:
         if signals.ending is not None:
             raise Interrupted(signals.ending)
         if signals.warning is not None:
-            newest = _newest_checkpoint(directory)
-            at_warning = newest if at_warning is None else at_warning
-            if newest != at_warning:
+            whole = _checkpoints(directory)
+            at_warning = whole if at_warning is None else at_warning
+            if whole - at_warning:
                 raise Interrupted(signals.warning)
         codes = [one.code for one in running]
         if any(codes) or None not in codes:
@@ -160,11 +160,9 @@ def _wait(running: Sequence[Running], signals: Signals, directory: RunDirectory)
         time.sleep(POLL_SECONDS)
 
 
-def _newest_checkpoint(directory: RunDirectory) -> str:
-    from layerpar import checkpoint
-
-    folder = checkpoint.newest(directory)
-    return "" if folder is None else folder.name
+def _checkpoints(directory: RunDirectory) -> set[str]:
+    """The whole ones."""
+    return {folder.name for folder in directory.checkpoints.glob("*") if folder.name.isdigit()}
 
 
 def _wait_for_last_words(running: Sequence[Running], directory: RunDirectory, workers: int) -> None:

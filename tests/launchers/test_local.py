@@ -26,8 +26,8 @@ from processes import (
     workers_of,
 )
 
-from layerpar.launchers.base import PARENT_VARIABLE
 from layerpar.paths import RunDirectory
+from layerpar.variables import PARENT
 
 MODES = {
     "serial": ["mode=serial"],
@@ -113,7 +113,7 @@ def test_a_parent_killed_as_soon_as_a_worker_appears_leaves_none(tmp_path: Path)
 def test_a_worker_whose_parent_died_before_it_began_ends(tmp_path: Path) -> None:
     ended_early = subprocess.run(
         [sys.executable, "-m", "layerpar.worker", str(tmp_path)],
-        env=os.environ | {PARENT_VARIABLE: "1"},
+        env=os.environ | {PARENT: "1"},
         capture_output=True,
         check=False,
     )
