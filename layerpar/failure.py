@@ -34,12 +34,14 @@ class Failure:
         lost_peer: It only failed because another worker did not answer, or was gone.
         timed_out: It waited for `launcher.timeout_seconds` before that.
         silent: Workers that showed no sign of life during that time.
+        host: Where the worker ran, in a run across hosts.
     """
 
     message: str
     lost_peer: bool = False
     timed_out: bool = False
     silent: tuple[int, ...] = ()
+    host: str | None = None
 
 
 def explain(error: BaseException, *, silent: tuple[int, ...] = ()) -> Failure:

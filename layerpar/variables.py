@@ -20,3 +20,6 @@ NODE = "LAYERPAR_NODE"
 
 INTERFACE = "LAYERPAR_INTERFACE"
 """`launcher.interface`, where it is set."""
+
+CORES = "LAYERPAR_CORES"
+"""Cores of this host that the run has a right to, where a scheduler says so."""

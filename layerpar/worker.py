@@ -10,13 +10,15 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import platform
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from layerpar.paths import RunDirectory
 from layerpar.search_path import put_standard_library_first
-from layerpar.variables import PARENT
+from layerpar.variables import HOSTS, PARENT
 
 PR_SET_PDEATHSIG = 1
 
@@ -53,6 +55,8 @@ def _fail(directory: RunDirectory, error: Exception) -> None:
 
     failure.show(error)
     words = failure.explain(error, silent=liveness.silent())
+    if HOSTS in os.environ:
+        words = replace(words, host=platform.node())
     if directory.root.is_dir():
         failure.record(directory, words, rank=failure.rank_of_this_process(), watched=PARENT in os.environ)
 

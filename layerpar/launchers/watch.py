@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,7 +91,12 @@ class Running:
 
 
 def run_commands(
-    commands: Sequence[Command], directory: RunDirectory, *, workers: int, timeout_seconds: int
+    commands: Sequence[Command],
+    directory: RunDirectory,
+    *,
+    workers: int,
+    timeout_seconds: int,
+    told_by_command: Callable[[Path], Sequence[Ended]] = lambda _: (),
 ) -> None:
     """Run all commands to their end.
 
@@ -100,6 +105,7 @@ def run_commands(
         directory: The run's.
         workers: How many workers they are.
         timeout_seconds: `launcher.timeout_seconds`, for the message.
+        told_by_command: How workers ended, by the standard error of a command that speaks for all.
 
     Raises:
         WorkerError: the first that failed; all others were ended.
@@ -121,6 +127,8 @@ def run_commands(
         finally:
             _end(running)
         if failed:
+            told = [end for one in ended if one.rank is None for end in told_by_command(one.log)]
+            ended = told or ended
             said = {rank: failure.read(directory, rank) for rank in range(workers)}
             raise blame(ended, said, directory, timeout_seconds=timeout_seconds)
 
