@@ -13,6 +13,7 @@ from layerpar import liveness
 from layerpar.errors import UserError
 from layerpar.liveness import Liveness
 from layerpar.rendezvous import open_meeting
+from layerpar.variables import NODE
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ def worker_device(requested: str, local_rank: int) -> torch.device:
 def shares_device(device: torch.device, local_world_size: int) -> bool:
     """Whether several workers of this machine compute on one GPU."""
     return device.type == "cuda" and local_world_size > torch.cuda.device_count()
+
+
+def this_node() -> int:
+    """The number of this worker's host among those of the run, from 0."""
+    return int(os.environ.get(NODE, os.environ.get("GROUP_RANK", "0")))  # torchrun's word for it
 
 
 def join(device: torch.device, *, timeout_seconds: float, join_seconds: float) -> Ranks:

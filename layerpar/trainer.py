@@ -18,7 +18,7 @@ from layerpar.datasets.base import Loader
 from layerpar.engine.contract import Engine, Workload
 from layerpar.errors import DivergedError, UserError, require
 from layerpar.measure import environment, trace
-from layerpar.measure.gather import gather_ranks, results
+from layerpar.measure.gather import gather_contention, gather_environment, gather_ranks, results
 from layerpar.measure.metrics import MetricsLog
 from layerpar.measure.records import method, summary, write_json, write_status
 from layerpar.measure.stopwatch import Stopwatch
@@ -65,16 +65,18 @@ def run(config: RunConfig, directory: RunDirectory, *, started: float) -> None:
         timeout_seconds=config.launcher.timeout_seconds,
         join_seconds=config.launcher.join_seconds,
     )
+    found = gather_environment(device)
     if ranks.rank == 0:
         write_status(directory, "running", phase="measuring")
-        write_json(directory.environment, environment.describe(device))
+        write_json(directory.environment, found)
     trainer = Trainer(config, directory, Stopwatch(device), Progress())
     workload, engine = trainer.run_phases(ranks, started=started)
     records = gather_ranks(trainer.progress, trainer.stopwatch, engine.assignment)
+    contended = gather_contention(config, device, decodes=engine.reads_images)
     state = engine.full_state()
     if state is not None:
         save_model(directory, state)
-        measured = results(config, workload, trainer.progress, records)
+        measured = results(config, workload, trainer.progress, records, contended=contended)
         write_json(directory.summary, summary(config, "done", measured))
         write_status(directory, "done")
         checkpoint.remove(directory)

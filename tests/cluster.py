@@ -1,4 +1,4 @@
-"""Hosts in network namespaces, and a Slurm on them: one machine with several networks, names and addresses."""
+"""Hosts in network namespaces, and a Slurm on them: one machine with several names and addresses."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Cluster:
         """The command that runs a command line on a host, in place of ssh."""
         return str(self.folder / "enter")
 
-    def popen(self, host: str, *words: str, **options: object) -> subprocess.Popen[str]:
+    def popen(self, host: str, *words: str) -> subprocess.Popen[str]:
         """Start a command on a host."""
         line = " ".join(f"'{word}'" for word in words)
         return subprocess.Popen(
