@@ -15,6 +15,15 @@ class DivergedError(Exception):
         self.step = step
 
 
+class LostPeerError(Exception):
+    """Another worker did not answer, or is gone. `silent`: those known to show no sign of life."""
+
+    def __init__(self, message: str, *, silent: tuple[int, ...] = (), timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.silent = silent
+        self.timed_out = timed_out
+
+
 def require(condition: bool, message: str) -> None:
     """Raise `UserError(message)` unless `condition` holds."""
     if not condition:

@@ -61,6 +61,7 @@ def warm_up(engine: Engine, loader: Loader, *, steps: int) -> None:
     """Run some steps that leave no trace but warm caches. Collective."""
     if steps == 0:
         return
+    liveness.meet()
     before = engine.state_dict()
     batches = loader.train(epoch=0)
     steps = min(steps, loader.steps_per_epoch)

@@ -17,10 +17,9 @@ from layerpar import checkpoint, liveness
 from layerpar.config import Phase, RunConfig, load
 from layerpar.datasets.base import Loader
 from layerpar.engine.contract import Engine, Workload
-from layerpar.errors import DivergedError, UserError
-from layerpar.launchers.base import STARTED_VARIABLE
+from layerpar.errors import DivergedError, UserError, require
 from layerpar.measure import environment, trace
-from layerpar.measure.gather import gather_ranks, results
+from layerpar.measure.gather import gather_contention, gather_environment, gather_ranks, results
 from layerpar.measure.metrics import MetricsLog
 from layerpar.measure.records import method, summary, write_json, write_status
 from layerpar.measure.stopwatch import Stopwatch
@@ -28,11 +27,16 @@ from layerpar.paths import RunDirectory
 from layerpar.phases import assemble, hand_over
 from layerpar.ranks import Ranks, join, worker_device
 from layerpar.train import Progress, evaluate, train_epoch, warm_up
+from layerpar.variables import STARTED
 
 
 def work(directory: RunDirectory) -> None:
     """Do what the directory's `run.yaml` says, as one of its workers. Collective."""
-    started = float(os.environ.get(STARTED_VARIABLE, time.time()))
+    started = float(os.environ.get(STARTED, time.time()))
+    require(
+        directory.run_yaml.is_file(),
+        f"{directory.root} holds no {directory.run_yaml.name}; try a directory that layerpar train has made",
+    )
     config = load(directory.run_yaml)
     if int(os.environ["WORLD_SIZE"]) != config.num_workers:
         raise UserError(
@@ -62,16 +66,18 @@ def run(config: RunConfig, directory: RunDirectory, *, started: float) -> None:
         timeout_seconds=config.launcher.timeout_seconds,
         join_seconds=config.launcher.join_seconds,
     )
+    found = gather_environment(device)
     if ranks.rank == 0:
         write_status(directory, "running", phase="measuring")
-        write_json(directory.environment, environment.describe(device))
+        write_json(directory.environment, found)
     trainer = Trainer(config, directory, Stopwatch(device), Progress())
     workload, engine = trainer.run_phases(ranks, started=started)
     records = gather_ranks(trainer.progress, trainer.stopwatch, engine.assignment)
+    contended = gather_contention(config, device, decodes=engine.reads_images)
     state = engine.full_state()
     if state is not None:
         save_model(directory, state)
-        measured = results(config, workload, trainer.progress, records)
+        measured = results(config, workload, trainer.progress, records, contended=contended)
         write_json(directory.summary, summary(config, "done", measured))
         write_status(directory, "done")
         checkpoint.remove(directory)

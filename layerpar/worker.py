@@ -10,13 +10,15 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import platform
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from layerpar.launchers.base import PARENT_VARIABLE
 from layerpar.paths import RunDirectory
 from layerpar.search_path import put_standard_library_first
+from layerpar.variables import HOSTS, PARENT
 
 PR_SET_PDEATHSIG = 1
 
@@ -53,10 +55,10 @@ def _fail(directory: RunDirectory, error: Exception) -> None:
 
     failure.show(error)
     words = failure.explain(error, silent=liveness.silent())
+    if HOSTS in os.environ:
+        words = replace(words, host=platform.node())
     if directory.root.is_dir():
-        failure.record(
-            directory, words, rank=failure.rank_of_this_process(), watched=PARENT_VARIABLE in os.environ
-        )
+        failure.record(directory, words, rank=failure.rank_of_this_process(), watched=PARENT in os.environ)
 
 
 def _die_with_parent() -> None:
@@ -64,7 +66,7 @@ def _die_with_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    parent = int(os.environ.get(PARENT_VARIABLE, "0"))
+    parent = int(os.environ.get(PARENT, "0"))
     if parent and os.getppid() != parent:  # it died before the kernel was told
         os._exit(1)
 

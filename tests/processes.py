@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ SMALL = (
     "device=cpu",
 )
 PATIENCE_SECONDS = 120
+LISTEN = "0A"
 
 
 def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -60,6 +63,29 @@ def workers_of(root: Path) -> list[int]:
         if "layerpar.worker" in words and any(word.startswith(str(root)) for word in words):
             found.append(int(path.parent.name))
     return found
+
+
+def listening(numbers: Iterable[int]) -> list[str]:
+    """The addresses on which processes listen for connections."""
+    found = []
+    for number in numbers:
+        sockets = set()
+        for path in Path(f"/proc/{number}/fd").iterdir():
+            with suppress(OSError):
+                sockets.add(os.readlink(path))
+        for name in ("tcp", "tcp6"):
+            for line in Path(f"/proc/{number}/net/{name}").read_text().splitlines()[1:]:
+                _, local, _, state, *rest = line.split()
+                if state == LISTEN and f"socket:[{rest[5]}]" in sockets:
+                    found.append(_address(local.partition(":")[0]))
+    return found
+
+
+def _address(hexadecimal: str) -> str:
+    """Of /proc/net/tcp: words of 32 bits, each in the machine's byte order."""
+    words = [int(hexadecimal[start : start + 8], 16) for start in range(0, len(hexadecimal), 8)]
+    packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
+    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
 
 
 def ended(process: subprocess.Popen[str], root: Path) -> tuple[int, str, str]:

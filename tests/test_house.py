@@ -16,11 +16,13 @@ import layerpar
 ROOT = Path(layerpar.__file__).parent
 
 ORDER = (
-    "errors paths search_path",
-    "seeds typed failure rendezvous",
+    "errors paths search_path variables",
+    "seeds typed network",
+    "rendezvous",
     "liveness",
     "ranks",
     "measure",
+    "failure",
     "architectures datasets optimizers",
     "partition",
     "transport",
@@ -47,9 +49,6 @@ NOT_YET = {
     "measure.gather → config": "the same",
     "measure.gather → engine": "the same",
     "measure.gather → train": "the same",
-    "rendezvous → launchers": "the variables of the environment belong beside those who read them",
-    "failure → measure": "it writes the status",
-    "launchers.watch → checkpoint": "only to know how to go on",
 }
 """Imports that go up all the same, with what is to be done about each."""
 

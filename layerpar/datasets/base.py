@@ -150,6 +150,11 @@ class Dataset:
         """Whether a training image differs from one epoch to the next."""
         return False
 
+    @property
+    def num_decoders(self) -> int:
+        """Processes that decode images for a worker that needs them, beside its own threads."""
+        return 0
+
     def info(self) -> DatasetInfo:
         """Sizes and shapes, reading as little as possible; called once before any worker starts.
 

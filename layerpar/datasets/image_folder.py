@@ -57,6 +57,10 @@ class ImageFolder(Dataset):
     def is_random(self) -> bool:
         return True
 
+    @property
+    def num_decoders(self) -> int:
+        return self.decode_workers
+
     def info(self) -> DatasetInfo:
         """What listing the folders tells; no picture is opened.
 

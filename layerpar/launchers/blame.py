@@ -47,7 +47,8 @@ def blame(
         directory: The run's.
         timeout_seconds: `launcher.timeout_seconds`, for the message.
     """
-    hosts = {one.rank: one.host for one in ended if one.rank is not None}
+    hosts = {rank: words.host for rank, words in said.items() if words is not None}
+    hosts |= {one.rank: one.host for one in ended if one.rank is not None}
 
     def error(rank: int, cause: str) -> WorkerError:
         return WorkerError(rank, cause, str(directory.log(rank) / "stderr.log"), host=hosts.get(rank))

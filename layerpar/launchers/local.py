@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 
 from layerpar.launchers.base import (
-    PARENT_VARIABLE,
-    STORE_VARIABLE,
     Launcher,
     rank_environment,
     worker_command,
@@ -17,6 +15,7 @@ from layerpar.launchers.base import (
 )
 from layerpar.launchers.watch import Command, run_commands
 from layerpar.paths import RunDirectory
+from layerpar.variables import PARENT, STORE
 
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
@@ -32,8 +31,8 @@ class LocalLauncher(Launcher):
                 **worker_environment(started),
                 "GLOO_SOCKET_IFNAME": LOOPBACK,
                 "NCCL_SOCKET_IFNAME": os.environ.get("NCCL_SOCKET_IFNAME", LOOPBACK),
-                PARENT_VARIABLE: str(os.getpid()),
-                STORE_VARIABLE: f"file:{private}/store",
+                PARENT: str(os.getpid()),
+                STORE: f"file:{private}/store",
             }
             commands = [
                 Command(

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,14 +15,11 @@ from types import FrameType
 from typing import Any
 
 from layerpar import failure
-from layerpar.launchers.base import Interrupted
+from layerpar.launchers.base import SHUTDOWN_SECONDS, Interrupted
 from layerpar.launchers.blame import Ended, blame
 from layerpar.paths import RunDirectory
 
 POLL_SECONDS = 0.05
-SHUTDOWN_SECONDS = 2
-"""How long workers have to obey SIGTERM before they are killed."""
-
 LAST_WORDS_SECONDS = 1
 """How long the others have to say why, once a worker has failed only for want of a peer."""
 
@@ -94,7 +91,12 @@ class Running:
 
 
 def run_commands(
-    commands: Sequence[Command], directory: RunDirectory, *, workers: int, timeout_seconds: int
+    commands: Sequence[Command],
+    directory: RunDirectory,
+    *,
+    workers: int,
+    timeout_seconds: int,
+    told_by_command: Callable[[Path], Sequence[Ended]] = lambda _: (),
 ) -> None:
     """Run all commands to their end.
 
@@ -103,6 +105,7 @@ def run_commands(
         directory: The run's.
         workers: How many workers they are.
         timeout_seconds: `launcher.timeout_seconds`, for the message.
+        told_by_command: How workers ended, by the standard error of a command that speaks for all.
 
     Raises:
         WorkerError: the first that failed; all others were ended.
@@ -124,6 +127,8 @@ def run_commands(
         finally:
             _end(running)
         if failed:
+            told = [end for one in ended if one.rank is None for end in told_by_command(one.log)]
+            ended = told or ended
             said = {rank: failure.read(directory, rank) for rank in range(workers)}
             raise blame(ended, said, directory, timeout_seconds=timeout_seconds)
 
@@ -148,14 +153,14 @@ def _start(command: Command) -> Running:
 
 def _wait(running: Sequence[Running], signals: Signals, directory: RunDirectory) -> None:
     """Until all have ended or one has failed."""
-    at_warning: str | None = None
+    at_warning: set[str] | None = None
     while True:
         if signals.ending is not None:
             raise Interrupted(signals.ending)
         if signals.warning is not None:
-            newest = _newest_checkpoint(directory)
-            at_warning = newest if at_warning is None else at_warning
-            if newest != at_warning:
+            whole = _checkpoints(directory)
+            at_warning = whole if at_warning is None else at_warning
+            if whole - at_warning:
                 raise Interrupted(signals.warning)
         codes = [one.code for one in running]
         if any(codes) or None not in codes:
@@ -163,11 +168,9 @@ def _wait(running: Sequence[Running], signals: Signals, directory: RunDirectory)
         time.sleep(POLL_SECONDS)
 
 
-def _newest_checkpoint(directory: RunDirectory) -> str:
-    from layerpar import checkpoint
-
-    folder = checkpoint.newest(directory)
-    return "" if folder is None else folder.name
+def _checkpoints(directory: RunDirectory) -> set[str]:
+    """The whole ones."""
+    return {folder.name for folder in directory.checkpoints.glob("*") if folder.name.isdigit()}
 
 
 def _wait_for_last_words(running: Sequence[Running], directory: RunDirectory, workers: int) -> None:
@@ -191,7 +194,8 @@ def _end(running: Sequence[Running]) -> None:
     for one in running:
         if one.code is None:
             one.ask_to_end()
-    deadline = time.monotonic() + SHUTDOWN_SECONDS
+    distant = any(one.process.stdin is not None for one in running)
+    deadline = time.monotonic() + (2 if distant else 1) * SHUTDOWN_SECONDS
     for one in running:
         with suppress(subprocess.TimeoutExpired):
             one.process.wait(max(0.0, deadline - time.monotonic()))
