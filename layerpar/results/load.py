@@ -117,13 +117,19 @@ def _frame(events: list[dict[str, Any]], event: str, columns: list[str]) -> pd.D
 
 
 def _place(rows: list[dict[str, Any]]) -> None:
-    """Add where it ran to a run's settings; one that ended before it said so ran where its like did."""
+    """Add where it ran to a run's settings; one that ended before it said so ran where its like did.
+
+    Where there are none like it, it ran where all others did, if that was one machine.
+    """
     known: dict[tuple[Any, ...], tuple[Any, Any]] = {}
     for row in rows:
         if row["hardware"] is not None:
             known.setdefault(group_key(row["settings"]), (row["device"], row["hardware"]))
+    machines = set(known.values())
+    everywhere = machines.pop() if len(machines) == 1 else None
     for row in rows:
         if row["hardware"] is None:
-            row["device"], row["hardware"] = known.get(group_key(row["settings"]), (row["device"], None))
+            unknown = everywhere or (row["device"], None)
+            row["device"], row["hardware"] = known.get(group_key(row["settings"]), unknown)
     for row in rows:
         row["settings"] = row["settings"] | {"device": row["device"], "hardware": row["hardware"]}

@@ -24,6 +24,7 @@ def show_run(root: Path, console: Console) -> None:
     """One screen about one finished run."""
     directory = RunDirectory(root)
     summary = json.loads(directory.summary.read_text())
+
     def say(line: str) -> None:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
@@ -83,6 +84,7 @@ def show_sweep(directory: Path, console: Console) -> None:
     """
     if not find_run_directories([directory]):
         return
+
     def say(line: str) -> None:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 

@@ -114,7 +114,7 @@ def conclusion(groups: pd.DataFrame) -> str | None:
     difference = compare(second, first, measure)
     verdict = difference.verdict(less="", more="ahead")
     if verdict is None:
-        return f"{ahead}. One run of each: whether that is more than chance is not known."
+        return f"{ahead}. With fewer than two seeds of both, it may be chance."
     over = f"over {counted(difference.num_pairs, 'seed')}"
     if verdict == "ahead":
         return f"{ahead}. The difference exceeds its 95 % interval {over}."

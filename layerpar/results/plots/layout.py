@@ -27,6 +27,7 @@ RC: Any = {
     "hatch.linewidth": 0.6,
     "savefig.dpi": 160,
     "svg.hashsalt": "layerpar",
+    "text.parse_math": False,
 }
 """matplotlib's settings while figures are drawn and saved."""
 

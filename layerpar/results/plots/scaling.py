@@ -74,14 +74,14 @@ def _against_workers(loaded: Runs, measure: str, *, title: str, ylabel: str, sca
         means = mean_over_seeds(members.astype({measure: float}), ["series", "workers"], [measure])
         for name, line in means.groupby("series", sort=False):
             style, line = styles[str(name)], line.sort_values("workers")
-            ax.errorbar(
-                line["workers"],
-                scale * line[measure],
-                scale * line[f"{measure}_ci95"],
+            place, mean, ci95 = line["workers"], scale * line[measure], scale * line[f"{measure}_ci95"]
+            ax.errorbar(place, mean, ci95, color=style.color, linestyle="none", capsize=2)
+            ax.plot(
+                place,
+                mean,
                 color=style.color,
                 marker=style.marker,
                 linestyle=style.linestyle,
-                capsize=2,
                 label=str(name),
             )
         ax.xaxis.set_major_locator(FixedLocator(sorted(means["workers"].unique())))
