@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import codecs
+import io
 import os
 import sys
 import time
@@ -28,13 +30,28 @@ layerpar COMMAND --help says more. Tab completion for bash: eval "$(layerpar tra
 RUNNING = ("train", "compare", "resume")
 """The commands that start workers."""
 
-FORMATS = ("table", "markdown", "csv", "json", "html")
+FORMATS = ("table", "markdown", "latex", "csv", "json", "html")
+FIGURE_FORMATS = ("png", "svg", "pdf")
+
+
+IN_ASCII = {"∞": "inf", "±": "+/-", "→": "->", "÷": "/", "·": "-", "…": "...", "─": "-", "\xa0": " "}
 
 
 def main() -> None:
     """Entry point of the `layerpar` command."""
     put_standard_library_first()
+    codecs.register_error("layerpar", _in_ascii)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="layerpar")
     sys.exit(run(sys.argv[1:], started=time.time()))
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    """What stands for characters that the output's encoding does not have."""
+    assert isinstance(error, UnicodeEncodeError)
+    missing = error.object[error.start : error.end]
+    return "".join(IN_ASCII.get(character, "?") for character in missing), error.end
 
 
 def run(arguments: list[str], *, started: float) -> int:
@@ -111,16 +128,23 @@ def _plot(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="layerpar plot", description="Figures of finished runs.")
     parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="run or sweep directory")
     parser.add_argument("--output", type=Path, help="folder for the figures (default: DIR/figures)")
+    parser.add_argument(
+        "--format",
+        nargs="+",
+        choices=FIGURE_FORMATS,
+        default=["png", "svg"],
+        help="files of each figure (png svg)",
+    )
     given = parser.parse_args(arguments)
     from layerpar.results.plots.draw import plot
 
-    drawn = plot(given.directories, given.output or given.directories[0] / "figures")
+    drawn = plot(given.directories, given.output or given.directories[0] / "figures", formats=given.format)
     for path in drawn.written:
         print(path)
-    for figure, reason in drawn.left_out.items():
-        print(f"left out {figure}: {reason}", file=sys.stderr)
-    for problem in drawn.problems:
-        print(f"skipped {problem}", file=sys.stderr)
+    for figure, reason in drawn.not_drawn.items():
+        print(f"not drawn: {figure}: {reason}", file=sys.stderr)
+    for reason in drawn.skipped:
+        print(f"skipped {reason}", file=sys.stderr)
     return 0
 
 

@@ -60,6 +60,7 @@ def execute(
     directory.root.mkdir(parents=True, exist_ok=True)
     write_status(directory, "created", phase="starting")
     OmegaConf.save(composed, directory.run_yaml, resolve=True)
+    write_json(directory.summary, summary(config, "created", Results()))
     try:
         info = check(config)
     except UserError as error:
@@ -99,7 +100,7 @@ def resume(root: Path, console: Console, *, started: float) -> Outcome:
         config = load(directory.run_yaml)
         info = check(config)
         offset = checkpoint.cut_metrics(directory, folder)
-        directory.summary.unlink(missing_ok=True)
+        write_json(directory.summary, summary(config, "created", Results()))
         write_status(directory, "created", phase="starting")
     label = " → ".join(phase.name for phase in config.parts)
     console.print(f"{label}  goes on after epoch {folder.name} of {config.epochs}", highlight=False)

@@ -21,7 +21,7 @@ from layerpar.errors import DivergedError, UserError, require
 from layerpar.measure import environment, trace
 from layerpar.measure.gather import gather_contention, gather_environment, gather_ranks, results
 from layerpar.measure.metrics import MetricsLog
-from layerpar.measure.records import method, summary, write_json, write_status
+from layerpar.measure.records import Results, method, summary, write_json, write_status
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.paths import RunDirectory
 from layerpar.phases import assemble, hand_over
@@ -70,6 +70,7 @@ def run(config: RunConfig, directory: RunDirectory, *, started: float) -> None:
     if ranks.rank == 0:
         write_status(directory, "running", phase="measuring")
         write_json(directory.environment, found)
+        write_json(directory.summary, summary(config, "running", Results()))
     trainer = Trainer(config, directory, Stopwatch(device), Progress())
     workload, engine = trainer.run_phases(ranks, started=started)
     records = gather_ranks(trainer.progress, trainer.stopwatch, engine.assignment)

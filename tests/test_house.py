@@ -46,6 +46,7 @@ ORDER = (
 
 NOT_YET = {
     "measure.records → config": "a summary reads whole runs; it belongs beside what writes it",
+    "measure.settings → config": "the same",
     "measure.gather → config": "the same",
     "measure.gather → engine": "the same",
     "measure.gather → train": "the same",

@@ -100,11 +100,19 @@ def reset_peak_memory(device: torch.device) -> None:
 
 def peak_memory_bytes(device: torch.device) -> int:
     """Highest memory allocated on the GPU, or resident memory of the process, since `reset_peak_memory`."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _resident_bytes("VmHWM")
+
+
+def memory_bytes(device: torch.device) -> int:
+    """Memory allocated on the GPU, or resident memory of the process, now."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else _resident_bytes("VmRSS")
+
+
+def _resident_bytes(key: str) -> int:
+    """A key of Linux's account of this process; elsewhere the highest resident memory so far."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
     except (OSError, StopIteration):
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -33,8 +33,10 @@ def gather_ranks(progress: Progress, stopwatch: Stopwatch, assignment: Assignmen
         busy_seconds=stopwatch.busy_seconds,
         wait_seconds=stopwatch.wait_seconds,
         exchange_seconds=stopwatch.exchange_seconds,
+        cpu_seconds=stopwatch.cpu_seconds,
         sent_bytes=stopwatch.sent_bytes,
         peak_memory_bytes=progress.peak_memory_bytes,
+        idle_memory_bytes=stopwatch.idle_memory_bytes,
         predicted_step_seconds=assignment.predicted_step_seconds if len(progress.assignments) == 1 else None,
     )
     every: list[Any] = [None] * dist.get_world_size()
@@ -97,6 +99,7 @@ def results(
     test_accuracy, test_loss = progress.test_scores
     return Results(
         num_parameters=workload.network.num_parameters,
+        num_layers=len(workload.network.layers),
         device=workload.device.type,
         train_seconds=progress.train_seconds,
         samples_per_second=progress.step * config.batch_size / progress.train_seconds,

@@ -11,10 +11,14 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from layerpar.measure.settings import effective, label
 from layerpar.paths import RunDirectory
 
 if TYPE_CHECKING:
     from layerpar.config import RunConfig
+
+AFTER_MODES = 9
+"""The place of runs of several phases in tables; see `Mode.order`."""
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -52,9 +56,11 @@ class RankRecord:
         busy_seconds: Training seconds spent neither waiting nor exchanging.
         wait_seconds: Training seconds spent blocked on a peer.
         exchange_seconds: Training seconds spent packing, copying and handing over messages.
+        cpu_seconds: Processor seconds of its process during the training segments, all threads together.
         sent_bytes: Bytes it sent.
         peak_memory_bytes: Highest resident memory of the process while training (on a GPU: highest
             memory allocated there).
+        idle_memory_bytes: The same before there was any data or network.
         predicted_step_seconds: What a step should have kept it busy, by the measured times of its layers;
             None where nothing was cut among workers, and for a run of several phases.
     """
@@ -65,8 +71,10 @@ class RankRecord:
     busy_seconds: float
     wait_seconds: float
     exchange_seconds: float
+    cpu_seconds: float
     sent_bytes: int
     peak_memory_bytes: int
+    idle_memory_bytes: int
     predicted_step_seconds: float | None
 
 
@@ -75,6 +83,7 @@ class Results:
     """What a run measured; None where it did not get that far."""
 
     num_parameters: int | None = None
+    num_layers: int | None = None
     device: str | None = None
     train_seconds: float | None = None
     samples_per_second: float | None = None
@@ -94,15 +103,20 @@ class Results:
 def summary(config: RunConfig, status: str, results: Results) -> dict[str, Any]:
     """The content of `summary.json`. The keys are stable: tools read them.
 
-    A run of several phases has the mode `phases`, and no objective or aggregation of its own.
+    It says from the start what the run is; numbers are null until they are measured. A run of several
+    phases has the mode `phases`, and no objective or aggregation of its own.
     """
     mixed = {"mode": "phases", "objective": None, "aggregation": None}
     return {
         "status": status,
+        "label": label(config),
+        "order": AFTER_MODES if config.phases else config.mode.order(config),
         **(mixed if config.phases else method(config)),
         "dataset": config.dataset.name,
         "architecture": config.architecture.name,
         "depth": config.architecture.depth,
+        "width": config.architecture.width,
+        "num_blocks": _num_blocks(config, results.num_layers),
         "num_parameters": results.num_parameters,
         "workers": config.num_workers,
         "replicas": max(phase.config.mode.num_replicas(config.workers) for phase in config.parts),
@@ -133,17 +147,24 @@ def summary(config: RunConfig, status: str, results: Results) -> dict[str, Any]:
             }
             for phase, seconds in zip_longest(config.phases, results.phase_seconds[: len(config.phases)])
         ],
+        "settings": effective(config),
     }
 
 
 def method(config: RunConfig) -> dict[str, str | None]:
     """Mode, objective and aggregation by name; None where the mode has no use for it."""
-    layerwise = config.mode.name == "layerwise"
     return {
         "mode": config.mode.name,
-        "objective": config.objective.name if layerwise else None,
+        "objective": config.objective.name if config.mode.has_objective else None,
         "aggregation": config.aggregation.name if config.mode.aggregates else None,
     }
+
+
+def _num_blocks(config: RunConfig, num_layers: int | None) -> int | None:
+    """Of the phase that cuts finest; None before the network is built."""
+    if num_layers is None:
+        return None
+    return max(phase.config.mode.num_blocks(config.workers, num_layers) for phase in config.parts)
 
 
 def strict(value: Any) -> Any:

@@ -11,6 +11,9 @@ from layerpar.datasets.base import DatasetInfo
 from layerpar.engine.contract import Engine, Workload
 from layerpar.spec import RunSpec
 
+LAST = 8
+"""The place of a mode that asks for none."""
+
 
 @dataclass(kw_only=True)
 class Mode:
@@ -20,6 +23,9 @@ class Mode:
         name: The choice, as tables show it.
     """
 
+    has_objective: ClassVar[bool] = False
+    """Whether blocks minimise what the run's objective says."""
+
     aggregates: ClassVar[bool] = False
     """Whether this mode combines weights by the run's aggregation."""
 
@@ -28,12 +34,24 @@ class Mode:
 
     name: str
 
+    def label(self, config: RunSpec) -> str:
+        """What tables and figures call this way of training."""
+        return self.name
+
+    def order(self, config: RunSpec) -> int:
+        """Its place among the ways of training: of rows in tables, of styles in figures."""
+        return LAST
+
     def num_workers(self, workers: int) -> int:
         """How many of the `workers` asked for this mode uses: all, or only one while the others rest."""
         return workers
 
     def num_replicas(self, workers: int) -> int:
         """How many copies of the network train at once on shards of the batch."""
+        return 1
+
+    def num_blocks(self, workers: int, num_layers: int) -> int:
+        """How many parts the network is cut into."""
         return 1
 
     def check(self, config: RunSpec, info: DatasetInfo, build: Callable[[], Network]) -> None:

@@ -14,7 +14,7 @@ from layerpar.engine.contract import Engine, Workload
 from layerpar.errors import require, require_at_least, require_choice
 from layerpar.layerwise.build import Plan, build_stream, build_weights
 from layerpar.layerwise.schedule import Stream
-from layerpar.modes.base import Mode
+from layerpar.modes.base import LAST, Mode
 from layerpar.partition import cuts as partition
 from layerpar.spec import RunSpec
 from layerpar.transport.grid import arrange
@@ -39,6 +39,7 @@ class Layerwise(Mode):
         replicas: R, chains of workers side by side.
     """
 
+    has_objective = True
     aggregates = True
 
     blocks: Any
@@ -68,7 +69,7 @@ class Layerwise(Mode):
             f"layerwise: {workers} is more than the {num_layers} layers of "
             f"{config.architecture.name}; try workers={num_layers * self.replicas}",
         )
-        num_blocks = self._num_blocks(chain_length, num_layers)
+        num_blocks = self.num_blocks(config.workers, num_layers)
         require(
             chain_length <= num_blocks <= num_layers,
             f"layerwise: mode.blocks={self.blocks} is not between {workers} and the {num_layers} "
@@ -93,7 +94,15 @@ class Layerwise(Mode):
                 f"try {key}={nearest}",
             )
 
-    def _num_blocks(self, chain_length: int, num_layers: int) -> int:
+    def label(self, config: RunSpec) -> str:
+        return f"{self.name} {config.objective.name}"
+
+    def order(self, config: RunSpec) -> int:
+        known = ("local", "delayed", "frozen")
+        return 5 + known.index(config.objective.name) if config.objective.name in known else LAST
+
+    def num_blocks(self, workers: int, num_layers: int) -> int:
+        chain_length = workers // self.replicas
         return cuts.num_blocks(self.blocks, self.partition, workers=chain_length, num_layers=num_layers)
 
     def num_replicas(self, workers: int) -> int:
@@ -102,7 +111,7 @@ class Layerwise(Mode):
     def engine(self, workload: Workload) -> Engine:
         grid = arrange(workload.ranks, workload.stopwatch, self.replicas)
         objective = workload.config.objective
-        num_blocks = self._num_blocks(grid.chain_length, len(workload.network.layers))
+        num_blocks = self.num_blocks(workload.config.workers, len(workload.network.layers))
         blocks = cuts.decide(
             workload,
             self.partition,

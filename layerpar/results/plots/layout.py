@@ -1,4 +1,4 @@
-"""One look for all figures: colour-blind safe, and legible without colour by line style, marker and hatch."""
+"""The frame of all figures: colour-blind safe, and legible without colour by line style, marker and hatch."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ RC: Any = {
     "hatch.linewidth": 0.6,
     "savefig.dpi": 160,
     "svg.hashsalt": "layerpar",
+    "text.parse_math": False,
 }
 """matplotlib's settings while figures are drawn and saved."""
 
@@ -106,12 +107,12 @@ def name_bars(ax: Axes, names: Sequence[str]) -> None:
     ax.grid(visible=False, axis="y")
 
 
-def caption(runs: pd.DataFrame, *, deviation: bool = True, mark: str = "*") -> str:
+def caption(runs: pd.DataFrame, *, spread: bool = True, mark: str = "*") -> str:
     """Hardware, threads and number of seeds of what a figure shows.
 
     Args:
         runs: What it shows.
-        deviation: It shows the deviation too.
+        spread: It shows the interval of the means too.
         mark: How it marks contended runs.
     """
     parts = [str(machine) for machine in runs["hardware"].dropna().unique()] or ["hardware unknown"]
@@ -119,7 +120,7 @@ def caption(runs: pd.DataFrame, *, deviation: bool = True, mark: str = "*") -> s
     many = "" if list(threads) == [1] else "s"
     parts.append(f"{' or '.join(map(str, threads))} thread{many} per worker")
     seeds = runs["seed"].nunique()
-    what = "mean ± deviation" if deviation else "mean"
+    what = "mean ± 95 % interval" if spread else "mean"
     parts.append("1 seed" if seeds == 1 else f"{what} over {seeds} seeds")
     if runs["contended"].any():
         parts.append(f"{mark}: contended (more threads than cores, or a shared GPU)")
