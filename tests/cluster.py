@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -73,9 +74,8 @@ class Cluster:
 
     def popen(self, host: str, *words: str) -> subprocess.Popen[str]:
         """Start a command on a host."""
-        line = " ".join(f"'{word}'" for word in words)
         return subprocess.Popen(
-            [self.remote, host, f"exec {line}"],
+            [self.remote, host, f"exec {shlex.join(words)}"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
