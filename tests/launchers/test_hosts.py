@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from cluster import Cluster
+from cluster import Cluster, ssh
 from processes import (
     ENDLESS,
     SMALL,
@@ -170,6 +170,17 @@ def test_a_wrong_host_and_a_port_in_use_are_one_line(
     assert code == 1
     assert words in error
     assert len(error.strip().splitlines()) == 1
+
+
+def test_ssh_itself(three_hosts: Cluster, tmp_path: Path) -> None:
+    """A worker that dies behind it is named with its host."""
+    with ssh(three_hosts) as client:
+        launcher = ["launcher=hosts", "launcher.hosts=[h1,h2]", f"launcher.remote=[ssh,-F,{client}]"]
+        asked = ["train", f"hydra.run.dir={tmp_path / 'run'}", *ENDLESS, *launcher]
+        process = three_hosts.layerpar("h3", *asked)
+        with training(process, tmp_path / "run") as directory:
+            os.kill(worker(directory, 1), signal.SIGKILL)
+            assert_over(process, directory, "worker 1 on h2 was killed by SIGKILL")
 
 
 def assert_over(
