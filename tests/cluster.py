@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -73,9 +75,8 @@ class Cluster:
 
     def popen(self, host: str, *words: str) -> subprocess.Popen[str]:
         """Start a command on a host."""
-        line = " ".join(f"'{word}'" for word in words)
         return subprocess.Popen(
-            [self.remote, host, f"exec {line}"],
+            [self.remote, host, f"exec {shlex.join(words)}"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -163,6 +164,39 @@ def slurm(cluster: Cluster) -> Iterator[Cluster]:
             daemon.terminate()
         for daemon in daemons:
             daemon.communicate(timeout=30)
+
+
+@contextmanager
+def ssh(cluster: Cluster) -> Iterator[str]:
+    """An ssh server on every host with a key of this test; gives the configuration file for clients."""
+    _need("sshd", "ssh", "ssh-keygen")
+    base = cluster.folder / "ssh"
+    base.mkdir()
+    Path("/run/sshd").mkdir(exist_ok=True)  # its own, which only Debian's service makes
+    key, client = base / "key", base / "config"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    server = [f"-oHostKey={key}", f"-oAuthorizedKeysFile={key}.pub", f"-oPidFile={base}/pid"]
+    server += ["-oStrictModes=no", "-oUsePAM=no", "-oPermitRootLogin=prohibit-password"]
+    client.write_text(
+        f"BatchMode yes\nIdentityFile {key}\nStrictHostKeyChecking no\nUserKnownHostsFile {base}/known\n"
+    )
+    daemon = shutil.which("sshd")
+    assert daemon is not None
+    daemons = [cluster.popen(name, daemon, "-D", "-f", "/dev/null", *server) for name in cluster.names]
+    try:
+        for name in cluster.names:
+            wait_until(partial(_answers, cluster, ["ssh", "-F", str(client), name, "true"]))
+        yield str(client)
+    finally:
+        for one in daemons:
+            one.terminate()
+            one.communicate(timeout=30)
+
+
+def _answers(cluster: Cluster, words: Sequence[str]) -> bool:
+    process = cluster.popen("h3", *words)
+    process.communicate()
+    return process.returncode == 0
 
 
 def _need(*programs: str) -> None:

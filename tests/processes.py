@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ SMALL = (
     "batch_size=64",
     "device=cpu",
 )
+ENDLESS = (*SMALL, "epochs=100000", "workers=2")
 PATIENCE_SECONDS = 120
 LISTEN = "0A"
 
@@ -105,3 +106,30 @@ def ended_at_once(process: subprocess.Popen[str], root: Path) -> tuple[int, str,
 
 def status_of(directory: RunDirectory) -> dict[str, Any]:
     return json.loads(directory.status.read_text())
+
+
+@contextmanager
+def training(process: subprocess.Popen[str], root: Path) -> Iterator[RunDirectory]:
+    """A run that has begun to train; killed when the block ends."""
+    directory = RunDirectory(root)
+    try:
+        wait_until(lambda: is_training(directory) or process.poll() is not None)
+        assert process.poll() is None, process.communicate()
+        yield directory
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def endless(root: Path, *overrides: str) -> Iterator[tuple[subprocess.Popen[str], RunDirectory]]:
+    """A run that is training and would go on for hours."""
+    process = start("train", f"hydra.run.dir={root}", *ENDLESS, *overrides)
+    with training(process, root) as directory:
+        yield process, directory
+
+
+def rank_of(number: int) -> str:
+    """The rank of a worker, by its process number."""
+    variables = Path(f"/proc/{number}/environ").read_bytes().decode().split("\0")
+    return next(value.partition("=")[2] for value in variables if value.startswith("RANK="))

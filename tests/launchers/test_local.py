@@ -9,17 +9,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from processes import (
+    ENDLESS,
     SMALL,
     ended,
     ended_at_once,
+    endless,
     is_training,
     listening,
+    rank_of,
     start,
     status_of,
     wait_until,
@@ -37,21 +38,6 @@ MODES = {
     "layerwise": ["mode=layerwise", "objective=delayed"],
     "replicas": ["mode=layerwise", "mode.replicas=2", "workers=4"],
 }
-ENDLESS = (*SMALL, "epochs=100000", "workers=2")
-
-
-@contextmanager
-def endless(root: Path, *overrides: str) -> Iterator[tuple[subprocess.Popen[str], RunDirectory]]:
-    """A run that is training and would go on for hours."""
-    directory = RunDirectory(root)
-    process = start("train", f"hydra.run.dir={root}", *ENDLESS, *overrides)
-    try:
-        wait_until(lambda: is_training(directory) or process.poll() is not None)
-        assert process.poll() is None, process.communicate()
-        yield process, directory
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -191,12 +177,6 @@ def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:
     assert failed.stderr.splitlines() == [
         f"layerpar: {tmp_path / 'nowhere'} holds no run.yaml; try a directory that layerpar train has made"
     ]
-
-
-def rank_of(number: int) -> str:
-    """The rank of a worker, by its process number."""
-    variables = Path(f"/proc/{number}/environ").read_bytes().decode().split("\0")
-    return next(value.partition("=")[2] for value in variables if value.startswith("RANK="))
 
 
 def pythonpath(folder: Path) -> str:

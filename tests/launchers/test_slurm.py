@@ -1,0 +1,115 @@
+"""Runs as Slurm's jobs and steps, on a real Slurm: from the login node h3, or within an allocation."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cluster import Cluster
+from processes import ENDLESS, SMALL, ended, rank_of, start, status_of, training, wait_until, workers_of
+
+from layerpar.launchers.slurm import told_by_srun
+from layerpar.paths import RunDirectory
+
+RUN = ("mode=layerwise", "objective=delayed", "mode.partition=[1]", "workers=2", "epochs=2", *SMALL)
+ON_TWO_NODES = ("launcher=slurm", "launcher.nodes=2")
+SECONDS = 15
+"""In which a disturbed run has ended."""
+
+
+@contextmanager
+def on_two_nodes(cluster: Cluster, root: Path) -> Iterator[tuple[subprocess.Popen[str], RunDirectory]]:
+    """A run that is training, and would go on for hours."""
+    process = cluster.layerpar("h3", "train", f"hydra.run.dir={root}", *ENDLESS, *ON_TWO_NODES)
+    with training(process, root) as directory:
+        yield process, directory
+
+
+def test_a_job_and_a_step_of_one_have_the_weights_of_this_machine(
+    slurm_hosts: Cluster, tmp_path: Path
+) -> None:
+    here, job, step = (RunDirectory(tmp_path / name) for name in ("here", "job", "step"))
+    assert ended(start("train", *RUN, f"hydra.run.dir={here.root}"), tmp_path)[0] == 0
+    run = ["train", *RUN, *ON_TWO_NODES]
+    code, _, error = ended(slurm_hosts.layerpar("h3", *run, f"hydra.run.dir={job.root}"), tmp_path)
+    assert code == 0, error
+    within = [sys.executable, "-m", "layerpar.cli", *run, f"hydra.run.dir={step.root}"]
+    code, _, error = ended(slurm_hosts.popen("h3", "salloc", "-N2", "--exclusive", *within), tmp_path)
+    assert code == 0, error
+    assert here.model.read_bytes() == job.model.read_bytes() == step.model.read_bytes()
+
+
+def test_a_killed_task_is_named_with_its_node(slurm_hosts: Cluster, tmp_path: Path) -> None:
+    with on_two_nodes(slurm_hosts, tmp_path / "run") as (process, directory):
+        os.kill(next(n for n in workers_of(directory.root) if rank_of(n) == "1"), signal.SIGKILL)
+        assert_over(process, directory, code=1, status="failed", words="worker 1 on h2 was killed by SIGKILL")
+
+
+def test_a_cancelled_job_fails(slurm_hosts: Cluster, tmp_path: Path) -> None:
+    with on_two_nodes(slurm_hosts, tmp_path / "run") as (process, directory):
+        slurm_hosts.run("h3", "scancel", "--name=layerpar")
+        assert_over(process, directory, code=1, status="failed", words="worker")
+
+
+def test_an_interrupted_parent_ends_the_job(slurm_hosts: Cluster, tmp_path: Path) -> None:
+    with on_two_nodes(slurm_hosts, tmp_path / "run") as (process, directory):
+        process.send_signal(signal.SIGTERM)
+        assert_over(process, directory, code=143, status="interrupted", words="SIGTERM")
+        wait_until(lambda: slurm_hosts.run("h3", "squeue", "-h") == "")
+
+
+def test_a_killed_parent_leaves_no_task_on_any_node(slurm_hosts: Cluster, tmp_path: Path) -> None:
+    with on_two_nodes(slurm_hosts, tmp_path / "run") as (process, directory):
+        process.kill()
+        before = time.monotonic()
+        wait_until(lambda: not workers_of(directory.root))
+        assert time.monotonic() - before < SECONDS
+        wait_until(lambda: slurm_hosts.run("h3", "squeue", "-h") == "")
+
+
+def test_a_full_queue_is_waited_for_and_the_status_says_so(slurm_hosts: Cluster, tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    taken = slurm_hosts.popen("h3", "srun", "-N2", "--exclusive", "sleep", "600")
+    wait_until(lambda: " R " in slurm_hosts.run("h3", "squeue"))
+    process = slurm_hosts.layerpar("h3", "train", *RUN, *ON_TWO_NODES, f"hydra.run.dir={directory.root}")
+    try:
+        wait_until(lambda: " PD " in slurm_hosts.run("h3", "squeue"))
+        assert status_of(directory)["phase"] == "waiting in the queue"
+    finally:
+        slurm_hosts.run("h3", "scancel", "--name=sleep")
+        taken.communicate()
+    assert ended(process, tmp_path)[0] == 0
+
+
+def test_srun_tells_who_ended_first(tmp_path: Path) -> None:
+    log = tmp_path / "stderr.log"
+    log.write_text(
+        "srun: job 7 queued and waiting for resources\n"
+        "srun: error: h2: task 1: Killed\n"
+        "srun: launch/slurm: _step_signal: Terminating StepId=7.0\n"
+        "srun: error: h1: tasks 0,2-3: Terminated\n"
+        "srun: error: h4: task 4: Exited with exit code 3\n"
+    )
+    assert [(end.rank, end.host, end.code) for end in told_by_srun(log)] == [
+        (1, "h2", -signal.SIGKILL),
+        (0, "h1", -signal.SIGTERM),
+        (4, "h4", 3),
+    ]
+
+
+def assert_over(
+    process: subprocess.Popen[str], directory: RunDirectory, *, code: int, status: str, words: str
+) -> None:
+    """The run ends within `SECONDS`, says why, and no worker is left on any node."""
+    before = time.monotonic()
+    found, _, error = ended(process, directory.root)
+    assert time.monotonic() - before < SECONDS
+    assert found == code
+    assert words in error
+    assert status_of(directory)["status"] == status
