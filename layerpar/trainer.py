@@ -18,6 +18,7 @@ from layerpar.config import Phase, RunConfig, load
 from layerpar.datasets.base import Loader
 from layerpar.engine.contract import Engine, Workload
 from layerpar.errors import DivergedError, UserError, require
+from layerpar.loop import Progress, evaluate, train_epoch, warm_up
 from layerpar.measure import environment, trace
 from layerpar.measure.gather import gather_contention, gather_environment, gather_ranks, results
 from layerpar.measure.metrics import MetricsLog
@@ -26,7 +27,6 @@ from layerpar.measure.stopwatch import Stopwatch
 from layerpar.paths import RunDirectory
 from layerpar.phases import assemble, hand_over
 from layerpar.ranks import Ranks, join, worker_device
-from layerpar.train import Progress, evaluate, train_epoch, warm_up
 from layerpar.variables import STARTED
 
 

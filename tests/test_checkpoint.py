@@ -14,10 +14,10 @@ from torch import Tensor
 from layerpar import checkpoint
 from layerpar.config import RunConfig
 from layerpar.engine import cuts
+from layerpar.loop import Progress
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.paths import RunDirectory
 from layerpar.ranks import Ranks
-from layerpar.train import Progress
 from layerpar.trainer import Trainer
 
 Weights = dict[str, Tensor]

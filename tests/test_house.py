@@ -33,7 +33,7 @@ ORDER = (
     "modes",
     "launchers",
     "config",
-    "checkpoint train phases progress",
+    "checkpoint loop phases progress",
     "trainer",
     "worker doctor check",
     "run",
@@ -49,7 +49,7 @@ NOT_YET = {
     "measure.settings → config": "the same",
     "measure.gather → config": "the same",
     "measure.gather → engine": "the same",
-    "measure.gather → train": "the same",
+    "measure.gather → loop": "the same",
 }
 """Imports that go up all the same, with what is to be done about each."""
 

@@ -13,11 +13,11 @@ from torch import Tensor
 from layerpar.check import check
 from layerpar.config import RunConfig
 from layerpar.errors import UserError
+from layerpar.loop import Progress, train_epoch
 from layerpar.measure.records import Results, summary
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.phases import assemble, hand_over
 from layerpar.ranks import Ranks
-from layerpar.train import Progress, train_epoch
 
 Weights = dict[str, Tensor]
 CUT = "mode.partition=[2]"

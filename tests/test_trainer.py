@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from layerpar.train import Progress
 from omegaconf import OmegaConf
 from tiny import TINY, launched, on_workers, tiny
 from torch import Tensor
@@ -21,7 +22,6 @@ from layerpar.errors import DivergedError, UserError
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.paths import RunDirectory, config_directory
 from layerpar.ranks import Ranks
-from layerpar.train import Progress
 from layerpar.trainer import Trainer
 
 TWO = ("mode=layerwise", "workers=2", "mode.partition=[2]")
