@@ -40,7 +40,7 @@ ORDER = (
     "variants",
     "results",
     "app",
-    "cli",
+    "cli api",
 )
 """From low to high: a package (or module of the top level) imports from the lines above its own only."""
 
