@@ -42,7 +42,9 @@ def main() -> None:
 
 
 def _work(directory: RunDirectory) -> None:
-    gc.disable()  # half a second of looking for garbage that importing does not make
+    gc.disable()  # a second of looking for garbage that importing does not make
+    import torch._dynamo  # noqa: F401  every optimizer of torch imports it when it is made
+
     from layerpar.trainer import work
 
     gc.freeze()

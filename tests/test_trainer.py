@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from layerpar.train import Progress
+from layerpar.loop import Progress
 from omegaconf import OmegaConf
 from tiny import TINY, launched, on_workers, tiny
 from torch import Tensor

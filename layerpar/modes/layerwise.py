@@ -15,6 +15,7 @@ from layerpar.errors import require, require_at_least, require_choice
 from layerpar.layerwise.build import Plan, build_stream, build_weights
 from layerpar.layerwise.schedule import Stream
 from layerpar.modes.base import LAST, Mode
+from layerpar.objectives.base import Objective
 from layerpar.partition import cuts as partition
 from layerpar.spec import RunSpec
 from layerpar.transport.grid import arrange
@@ -34,7 +35,7 @@ class Layerwise(Mode):
         partition: Where to cut: `balanced` (by measured time), `equal` (by count) or the first layer of
             each block but the first, such as [4].
         exchange: What crosses between workers: `activations`, streamed every step, or `weights`, once a
-            round of `aggregation.every` steps.
+            round of `aggregation.every` steps; `auto`: activations where the objective can do with them.
         queue_depth: Messages that a sender may be ahead of its receiver.
         replicas: R, chains of workers side by side.
     """
@@ -51,7 +52,7 @@ class Layerwise(Mode):
     def __post_init__(self) -> None:
         cuts.check_blocks(self.blocks)
         cuts.check_choice(self.partition)
-        require_choice("mode.exchange", self.exchange, ("activations", "weights"))
+        require_choice("mode.exchange", self.exchange, ("auto", "activations", "weights"))
         require_at_least("mode.queue_depth", self.queue_depth, 1)
         require_at_least("mode.replicas", self.replicas, 1)
 
@@ -59,7 +60,9 @@ class Layerwise(Mode):
         self._check_replicas(config)
         objective = config.objective
         objective.check(
-            exchange=self.exchange, batch_size=config.batch_size // self.replicas, optimizer=config.optimizer
+            exchange=self._exchange(objective),
+            batch_size=config.batch_size // self.replicas,
+            optimizer=config.optimizer,
         )
         num_layers = len(build().layers)
         chain_length = config.workers // self.replicas
@@ -105,22 +108,28 @@ class Layerwise(Mode):
         chain_length = workers // self.replicas
         return cuts.num_blocks(self.blocks, self.partition, workers=chain_length, num_layers=num_layers)
 
+    def _exchange(self, objective: Objective) -> str:
+        if self.exchange != "auto":
+            return self.exchange
+        return "activations" if objective.cannot("activations") is None else "weights"
+
     def num_replicas(self, workers: int) -> int:
         return self.replicas
 
     def engine(self, workload: Workload) -> Engine:
         grid = arrange(workload.ranks, workload.stopwatch, self.replicas)
         objective = workload.config.objective
+        exchange = self._exchange(objective)
         num_blocks = self.num_blocks(workload.config.workers, len(workload.network.layers))
         blocks = cuts.decide(
             workload,
             self.partition,
             num_blocks,
-            cost=partial(objective.cost, exchange=self.exchange),
+            cost=partial(objective.cost, exchange=exchange),
             microbatches=objective.microbatches,
             build_head=partial(objective.build_head, num_classes=workload.info.num_classes),
         )
         plan = Plan(blocks, partition.assign(blocks.loads, grid.chain_length))
-        if self.exchange == "weights":
+        if exchange == "weights":
             return build_weights(workload, grid, plan)
         return build_stream(workload, grid, plan, queue_depth=self.queue_depth)
