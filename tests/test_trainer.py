@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from layerpar.loop import Progress
 from omegaconf import OmegaConf
 from tiny import TINY, launched, on_workers, tiny
 from torch import Tensor
@@ -19,6 +18,7 @@ from layerpar.config import RunConfig, load
 from layerpar.datasets.base import Batch
 from layerpar.engine.backprop import BackpropEngine
 from layerpar.errors import DivergedError, UserError
+from layerpar.loop import Progress
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.paths import RunDirectory, config_directory
 from layerpar.ranks import Ranks
