@@ -81,8 +81,8 @@ def _across_hosts(rank: int, world_size: int, port: int, run_id: str, *, join_se
     else:
         own = network.route_to(network.resolve(peers[0])) if peers else "127.0.0.1"
         interface = network.interface_with(own)
-    os.environ["GLOO_SOCKET_IFNAME"] = interface
-    os.environ.setdefault("NCCL_SOCKET_IFNAME", interface)
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        os.environ.setdefault(name, interface)
     place, first = f"{hosts[node]} ({own}, {interface})", own if node == 0 else network.resolve(hosts[0])
     timeout = timedelta(seconds=join_seconds)
     try:

@@ -45,10 +45,12 @@ def _work(directory: RunDirectory) -> None:
     gc.disable()  # a second of looking for garbage that importing does not make
     import torch._dynamo  # noqa: F401  every optimizer of torch imports it when it is made
 
+    from layerpar import failure
     from layerpar.trainer import work
 
     gc.freeze()
     gc.enable()
+    failure.forget(directory, failure.rank_of_this_process())
     work(directory)
 
 

@@ -130,6 +130,6 @@ def endless(root: Path, *overrides: str) -> Iterator[tuple[subprocess.Popen[str]
 
 
 def rank_of(number: int) -> str:
-    """The rank of a worker, by its process number."""
+    """The rank of a worker, by its process number; empty for what only starts workers."""
     variables = Path(f"/proc/{number}/environ").read_bytes().decode().split("\0")
-    return next(value.partition("=")[2] for value in variables if value.startswith("RANK="))
+    return next((value.partition("=")[2] for value in variables if value.startswith("RANK=")), "")

@@ -48,6 +48,9 @@ MISTAKES = {
     "unknown norm": (["architecture.norm=group"], "architecture.norm"),
     "target accuracy in percent": (["target_accuracy=95"], "target_accuracy=0.95"),
     "optimizer argument": (["+optimizer.arguments.speed=2"], "optimizer"),
+    "no hosts": (["launcher=hosts"], "launcher.hosts=[n1,n2]"),
+    "no remote command": (["launcher=hosts", "launcher.hosts=[n1]", "launcher.remote=[sssh]"], "[ssh]"),
+    "no patience": (["launcher.join_seconds=0"], "launcher.join_seconds=1"),
     "bad value syntax": (["mode.partition=[1"], "mode.partition"),
 }
 

@@ -69,12 +69,13 @@ class Launcher:
 
 
 class WorkerError(Exception):
-    """A worker died: which one, where, why, and where its log is."""
+    """A worker died: which one (None where the command for all of them did), where, why, and its log."""
 
-    def __init__(self, rank: int, cause: str, log: str, *, host: str | None = None) -> None:
+    def __init__(self, rank: int | None, cause: str, log: str, *, host: str | None = None) -> None:
+        who = "the launcher's command" if rank is None else f"worker {rank}"
         place = "" if host is None else f" on {host}"
-        super().__init__(f"worker {rank}{place} {cause}; its log: {log}")
-        self.rank = rank
+        super().__init__(f"{who}{place} {cause}; its log: {log}")
+        self.rank = rank or 0
 
 
 class Interrupted(BaseException):

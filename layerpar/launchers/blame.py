@@ -74,7 +74,9 @@ def blame(
         rank, words = next(iter(failures.items()))
         return error(rank, f"failed: {words.message}")
     first = next(one for one in ended if one.code)
-    return error(first.rank or 0, _end_of(first))
+    if first.rank is None:
+        return WorkerError(None, _end_of(first), str(first.log))
+    return error(first.rank, _end_of(first))
 
 
 def _end_of(one: Ended) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
+import shutil
 from dataclasses import dataclass
 
 from layerpar.errors import require
@@ -52,7 +53,10 @@ class HostsLauncher(Launcher):
 
     def check(self, workers: int) -> None:
         require(bool(self.hosts), "launcher.hosts is empty; try 'launcher.hosts=[n1,n2]'")
-        require(bool(self.remote), "launcher.remote is empty; try 'launcher.remote=[ssh]'")
+        require(
+            bool(self.remote) and shutil.which(self.remote[0]) is not None,
+            f"launcher.remote={self.remote} names no command of this machine; try 'launcher.remote=[ssh]'",
+        )
 
     def launch(self, directory: RunDirectory, *, workers: int, started: float) -> None:
         hosts = self.hosts[:workers]

@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -69,7 +69,6 @@ class Running:
 
     command: Command
     process: subprocess.Popen[bytes]
-    ending: bool = field(default=False)
 
     @property
     def code(self) -> int | None:
@@ -77,14 +76,13 @@ class Running:
 
     def ask_to_end(self) -> None:
         """By closing its standard input where it listens to that, else by SIGTERM."""
-        self.ending = True
         if self.process.stdin is not None:
             with suppress(OSError):
                 self.process.stdin.close()
         else:
-            self.signal(signal.SIGTERM)
+            self.send(signal.SIGTERM)
 
-    def signal(self, number: int) -> None:
+    def send(self, number: int) -> None:
         """To the command and all that it has started."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
@@ -135,7 +133,7 @@ def run_commands(
 
 def _start(command: Command) -> Running:
     command.log.mkdir(parents=True, exist_ok=True)
-    with (command.log / "stdout.log").open("ab") as out, (command.log / "stderr.log").open("ab") as err:
+    with (command.log / "stdout.log").open("wb") as out, (command.log / "stderr.log").open("wb") as err:
         process = subprocess.Popen(
             command.words,
             env=dict(command.environment),
@@ -200,7 +198,7 @@ def _end(running: Sequence[Running]) -> None:
         with suppress(subprocess.TimeoutExpired):
             one.process.wait(max(0.0, deadline - time.monotonic()))
     for one in running:
-        one.signal(signal.SIGKILL)
+        one.send(signal.SIGKILL)
         one.process.wait()
         if one.process.stdin is not None:
             with suppress(OSError):

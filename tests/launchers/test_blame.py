@@ -41,6 +41,16 @@ def test_the_cause(name: str, tmp_path: Path) -> None:
     assert str(error).endswith(f"logs/{error.rank}/stderr.log")
 
 
+def test_a_command_for_all_that_starts_none_is_named_itself(tmp_path: Path) -> None:
+    log = tmp_path / "srun.log"
+    log.write_text("srun: error: invalid partition specified: gpu\n")
+    error = blame([Ended(None, None, 1, log)], {0: None}, RunDirectory(tmp_path), timeout_seconds=7)
+    assert str(error) == (
+        "the launcher's command ended with exit code 1: "
+        f"srun: error: invalid partition specified: gpu; its log: {log}"
+    )
+
+
 def test_the_host_is_named(tmp_path: Path) -> None:
     ended = [Ended(0, "n1", None, tmp_path), Ended(1, "n2", -9, tmp_path)]
     error = blame(ended, {0: None, 1: None}, RunDirectory(tmp_path), timeout_seconds=7)

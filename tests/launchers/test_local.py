@@ -16,7 +16,6 @@ from processes import (
     ENDLESS,
     SMALL,
     ended,
-    ended_at_once,
     endless,
     is_training,
     listening,
@@ -57,7 +56,7 @@ def test_a_second_interrupt_at_once_changes_nothing(tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGINT)
         time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
-        code, _, error = ended_at_once(process, directory.root)
+        code, _, error = ended(process, directory.root)
     assert code == 130
     assert "Traceback" not in error
     assert status_of(directory)["status"] == "interrupted"
@@ -80,7 +79,7 @@ def test_a_hang_up_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
 def test_hang_up_and_a_warning_interrupt(tmp_path: Path, number: signal.Signals) -> None:
     with endless(tmp_path / "run") as (process, directory):
         process.send_signal(number)
-        code, _, error = ended_at_once(process, directory.root)
+        code, _, error = ended(process, directory.root)
     assert code == 128 + number
     assert number.name in error
     assert status_of(directory)["status"] == "interrupted"

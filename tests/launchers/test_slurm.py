@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,10 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from cluster import Cluster
 from processes import ENDLESS, SMALL, ended, rank_of, start, status_of, training, wait_until, workers_of
+from tiny import composed
 
-from layerpar.launchers.slurm import told_by_srun
+from layerpar.check import check
+from layerpar.errors import UserError
+from layerpar.launchers.slurm import SlurmLauncher, told_by_srun
 from layerpar.paths import RunDirectory
 
 RUN = ("mode=layerwise", "objective=delayed", "mode.partition=[1]", "workers=2", "epochs=2", *SMALL)
@@ -113,3 +118,54 @@ def assert_over(
     assert found == code
     assert words in error
     assert status_of(directory)["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("overrides", "repair"),
+    [(["workers=3", "launcher.nodes=2"], "workers=2"), (["launcher.nodes=0"], "launcher.nodes=1")],
+)
+def test_workers_that_do_not_fit_are_refused(
+    monkeypatch: pytest.MonkeyPatch, overrides: list[str], repair: str
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    with pytest.raises(UserError, match=f"try .*{repair}"):
+        check(composed("launcher=slurm", "mode=data", "batch_size=6", *overrides))
+
+
+def test_without_srun_another_launcher_is_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.raises(UserError, match="launcher=local"):
+        check(composed("launcher=slurm"))
+
+
+def test_a_worker_gets_the_cores_of_its_threads() -> None:
+    launcher = composed("launcher=slurm", "threads_per_worker=3").launcher
+    assert isinstance(launcher, SlurmLauncher)
+    assert launcher.cpus_per_worker == 3
+
+
+def test_a_preempted_job_goes_on_and_ends_with_the_weights_of_an_undisturbed_one(
+    slurm_hosts: Cluster, tmp_path: Path
+) -> None:
+    here, directory = RunDirectory(tmp_path / "here"), RunDirectory(tmp_path / "run")
+    run = [*RUN, "epochs=400"]
+    assert ended(start("train", *run, f"hydra.run.dir={here.root}"), tmp_path)[0] == 0
+    layerpar = shlex.join([sys.executable, "-m", "layerpar.cli"])
+    arguments = shlex.join([*run, *ON_TWO_NODES, f"hydra.run.dir={directory.root}"])
+    script = tmp_path / "job.sh"
+    script.write_text(
+        "#!/bin/sh\n"
+        f"test -d {directory.checkpoints} && exec {layerpar} resume {directory.root}\n"
+        f"exec {layerpar} train {arguments}\n"
+    )
+    asked = ["--parsable", "-N2", "--exclusive", "--requeue", "--open-mode=append"]
+    output = tmp_path / "job.out"
+    job = slurm_hosts.run("h3", "sbatch", *asked, f"--output={output}", str(script)).strip()
+    wait_until(lambda: any(directory.checkpoints.glob("[0-9]*")))
+    slurm_hosts.run("h3", "scontrol", "requeue", job)
+    wait_until(lambda: not workers_of(directory.root))
+    assert status_of(directory)["status"] == "interrupted"
+    wait_until(lambda: status_of(directory)["status"] not in ("interrupted", "created", "running"))
+    assert status_of(directory)["status"] == "done", output.read_text()
+    assert "goes on after epoch" in output.read_text()
+    assert directory.model.read_bytes() == here.model.read_bytes()
