@@ -27,19 +27,17 @@ class Measure:
 
     Attributes:
         column: Of the evaluations.
-        words: What it is.
-        unit: In brackets behind it.
+        unit: In brackets behind its name.
         scale: What it is multiplied with.
     """
 
     column: str
-    words: str
     unit: str = ""
     scale: float = 1.0
 
 
-ACCURACY = Measure("test_accuracy", "test accuracy", " (%)", 100)
-LOSS = Measure("test_loss", "test loss")
+ACCURACY = Measure("accuracy", " (%)", 100)
+LOSS = Measure("loss")
 
 
 def accuracy_against_time(loaded: Runs) -> Figure:
@@ -70,12 +68,13 @@ def _curves(loaded: Runs, measure: Measure, x: str, *, words: str) -> Figure:
     styles = palette.styles(orders(runs))
     handles = [palette.handle(name, styles[name]) for name in series]
     handles += [TARGET] if measure is ACCURACY and runs["target_accuracy"].notna().any() else []
-    titles = [name for name, _ in chosen]
+    titles = [title for title, _ in chosen]
+    name = measured(measure, loaded)
     figure, axes = layout.grid(
-        f"{measure.words.capitalize()} against {words}",
+        f"{name.capitalize()} against {words}",
         layout.caption(runs),
         titles,
-        ylabel=f"{measure.words}{measure.unit}",
+        ylabel=f"{name}{measure.unit}",
         handles=handles,
     )
     for ax, (_, members) in zip(axes, chosen, strict=True):
@@ -85,6 +84,12 @@ def _curves(loaded: Runs, measure: Measure, x: str, *, words: str) -> Figure:
         if x == "epoch":
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
+
+
+def measured(measure: Measure, loaded: Runs) -> str:
+    """What it is called: `test accuracy` or `validation accuracy`, where all runs are scored alike."""
+    splits = loaded.evaluations["split"].unique()
+    return f"{splits[0]} {measure.column}" if len(splits) == 1 else measure.column
 
 
 def evaluations_per_run(loaded: Runs) -> int:
