@@ -45,7 +45,7 @@ def comparison(loaded: Runs) -> Figure:
 
 def _draw_bars(ax: Axes, runs: pd.DataFrame, styles: dict[str, palette.Style]) -> None:
     bars = mean_over_seeds(runs, ["series"], ["train_seconds", "speed_up"]).sort_values("train_seconds")
-    longest = bars["train_seconds"].max()
+    longest = (bars["train_seconds"] + bars["train_seconds_ci95"]).max()
     for place, bar in enumerate(bars.to_dict("records")):
         mean, ci95 = bar["train_seconds"], bar["train_seconds_ci95"]
         name = str(bar["series"])
