@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
@@ -43,6 +44,16 @@ def write_status(directory: RunDirectory, status: str, **details: Any) -> None:
 def read_status(directory: RunDirectory) -> dict[str, Any]:
     """The last `write_status`."""
     return json.loads(directory.status.read_text())
+
+
+def is_locked(directory: RunDirectory) -> bool:
+    """Whether a process runs this directory: it holds a lock, which the system takes back however it ends."""
+    with directory.run_yaml.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 @dataclass(frozen=True)

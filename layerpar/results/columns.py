@@ -82,6 +82,12 @@ WORKERS = Column("workers", lambda group: str(group["workers"]), "workers")
 ACCURACY = Column(
     "accuracy\n%", lambda group: spread(group, "test_accuracy", scale=100, decimals=2), "test_accuracy"
 )
+VALIDATION = Column(
+    "validation\n%",
+    lambda group: spread(group, "validation_accuracy", scale=100, decimals=2),
+    "validation_accuracy",
+    hidden="empty",
+)
 SECONDS = Column("train\nseconds", lambda group: spread(group, "train_seconds"), "train_seconds")
 SPEED_UP = Column("speed-up", lambda group: spread(group, "speed_up"), "speed_up")
 EFFICIENCY = _plain("efficiency\n%", "efficiency", scale=100)
@@ -107,6 +113,7 @@ REPORT = [
     WORKERS,
     Column("threads", lambda group: str(group["threads_per_worker"]), "threads_per_worker", hidden="same"),
     ACCURACY,
+    VALIDATION,
     SECONDS,
     SPEED_UP,
     EFFICIENCY,
@@ -127,6 +134,7 @@ COMPARISON = [
     SETTINGS,
     WORKERS,
     ACCURACY,
+    VALIDATION,
     SECONDS,
     SPEED_UP,
     VERDICT,

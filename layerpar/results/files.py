@@ -15,6 +15,8 @@ NUMBERS = (
     "test_accuracy",
     "best_test_accuracy",
     "test_loss",
+    "validation_accuracy",
+    "best_validation_accuracy",
     "target_accuracy",
     "time_to_target_seconds",
     "steps",

@@ -21,6 +21,7 @@ VISIBLE = ["label", "aggregation", "workers", "threads_per_worker"]
 MEASURES = [
     "test_accuracy",
     "best_test_accuracy",
+    "validation_accuracy",
     "accuracy_difference",
     "train_seconds",
     "samples_per_second",

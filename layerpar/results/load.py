@@ -38,7 +38,8 @@ class Runs:
             - `precision`, `device`, `hardware`, `message`, `path`;
             - `settings`: the settings that took effect, flat.
         evaluations: A row per evaluation: `path` of the run, `epoch`, `step`, `train_seconds`,
-            `test_accuracy`, `test_loss`, `train_loss`, and what its mode logs, such as `block/0/loss`.
+            `accuracy` and `loss` on the `split` that each epoch is scored on (`validation` where the run
+            holds samples out, else `test`), `train_loss`, and what its mode logs, such as `block/0/loss`.
         phases: A row per start of a phase: `path`, `name`, `epoch`, `train_seconds`; none of runs without
             phases.
         skipped: A line per directory that was not read, and why.
@@ -104,10 +105,20 @@ def load(directories: Sequence[Path]) -> Runs:
     _place(rows)
     return Runs(
         summaries=pd.DataFrame(rows),
-        evaluations=_frame(events, "evaluate", ["path", "step", "epoch", "train_seconds", "test_accuracy"]),
+        evaluations=_evaluations(events),
         phases=_frame(events, "phase", ["path", "name", "epoch", "train_seconds"]),
         skipped=skipped,
     )
+
+
+def _evaluations(events: list[dict[str, Any]]) -> pd.DataFrame:
+    """The evaluations, with `accuracy`, `loss` and the `split` they were measured on."""
+    scored = []
+    for event in events:
+        split = "validation" if "validation_accuracy" in event else "test"
+        scores = {name: event.get(f"{split}_{name}") for name in ("accuracy", "loss")}
+        scored.append(event | scores | {"split": split})
+    return _frame(scored, "evaluate", ["path", "step", "epoch", "train_seconds", "accuracy", "loss", "split"])
 
 
 def _frame(events: list[dict[str, Any]], event: str, columns: list[str]) -> pd.DataFrame:

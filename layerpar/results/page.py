@@ -49,7 +49,7 @@ class Detail:
         settings: What tells it from other runs, in words.
         numbers: Names and texts.
         workers: A row per worker: rank, block, layers, seconds busy, exchanging and waiting, MiB sent, peak.
-        curve: Points of its test accuracy over train seconds, for SVG; empty where it has none.
+        curve: Points of its accuracy over train seconds, for SVG; empty where it has none.
     """
 
     name: str
@@ -198,8 +198,8 @@ def _percent(value: float | None) -> str:
 
 
 def _curve(evaluations: pd.DataFrame) -> str:
-    """Test accuracy from 0 to 1 over train seconds, in the box of a small picture."""
-    seconds, accuracies = evaluations["train_seconds"], evaluations["test_accuracy"]
+    """Accuracy from 0 to 1 over train seconds, in the box of a small picture."""
+    seconds, accuracies = evaluations["train_seconds"], evaluations["accuracy"]
     longest = seconds.max()
     if len(seconds) < 2 or not longest > 0:
         return ""

@@ -101,8 +101,9 @@ def task_title(groups: pd.DataFrame) -> str:
     """What all groups of a task have in common, where they do."""
     first = groups.iloc[0]
     sizes = [f"{key} {first[key]:g}" for key in ("depth", "width") if not pd.isna(first[key])]
-    if not pd.isna(first["num_parameters"]):
-        sizes.append(f"{compact(first['num_parameters'])} parameters")
+    counts = groups["num_parameters"].dropna().unique()
+    if len(counts) == 1:
+        sizes.append(f"{compact(counts[0])} parameters")
     budget = []
     for key, words in (
         ("epochs", lambda count: counted(count, "epoch")),

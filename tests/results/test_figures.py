@@ -183,6 +183,21 @@ def test_accuracy_curves_are_means_over_seeds_with_a_band(tmp_path):
     assert len(ax.collections) == 1
 
 
+def test_an_interval_wider_than_the_picture_stays_within_it(tmp_path):
+    """Over two seeds it is 12.7 standard errors: no bar's text leaves its panel, no band exceeds 100 %."""
+    for seed, value in enumerate((1.0, 9.0)):
+        for mode in ("serial", "data"):
+            measured = {"train_seconds": value, "test_accuracy": 0.8 + value / 50}
+            write_run(tmp_path / f"{mode}{seed}", mode, seed=seed, measured=measured)
+    runs = load([tmp_path])
+    for ax in (comparison.comparison(runs).axes[0], *learning.time_to_target(runs).axes):
+        assert max(text.get_position()[0] for text in ax.texts) < ax.get_xlim()[1]
+    for ax in learning.accuracy_against_time(runs).axes:
+        for band in ax.collections:
+            assert band.get_paths()[0].vertices[:, 1].min() >= 0
+            assert band.get_paths()[0].vertices[:, 1].max() <= 100
+
+
 def test_time_to_target_names_what_never_got_there(tmp_path):
     for mode, times in (("serial", [8.0, 10.0]), ("data", [4.0, None]), ("pipeline", [None, None])):
         for seed, value in enumerate(times):

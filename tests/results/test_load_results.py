@@ -92,6 +92,22 @@ def test_evaluations_carry_the_run_and_the_blocks(tmp_path):
     assert set(evaluations["event"]) == {"evaluate"}
 
 
+def test_what_an_epoch_is_scored_on_is_the_held_out_split_where_there_is_one(tmp_path):
+    for name, split in (("with", "validation"), ("without", "test")):
+        root = write_run(tmp_path / name, epochs=2, dataset__validation=8 if split == "validation" else 0)
+        lines = [json.loads(line) for line in (root / "metrics.jsonl").read_text().splitlines()]
+        if split == "validation":
+            for line in lines:
+                line["validation_accuracy"], line["validation_loss"] = 0.5, 1.5
+        (root / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = load([tmp_path]).evaluations.set_index("path")
+    held_out = found.loc[str(tmp_path / "with")]
+    assert held_out[["split", "accuracy", "loss"]].values.tolist() == [["validation", 0.5, 1.5]] * 2
+    assert set(found.loc[str(tmp_path / "without"), "split"]) == {"test"}
+    without = found.loc[str(tmp_path / "without")]
+    assert without["accuracy"].tolist() == without["test_accuracy"].tolist()
+
+
 def test_a_last_line_cut_off_is_forgiven_to_a_stopped_run_only(tmp_path):
     stopped = write_ended(tmp_path / "stopped", "data", status="interrupted")
     done = write_run(tmp_path / "done")

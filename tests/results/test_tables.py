@@ -197,3 +197,10 @@ def test_a_path_with_brackets_is_printed_as_it_is(tmp_path):
     text = printed(report_tables(load([tmp_path])), width=80, terminal=True)
     for name in ("[old]", "[/x]"):
         assert f"{tmp_path / name}: [red]no" in text
+
+
+def test_the_title_has_the_parameters_of_whoever_got_that_far(tmp_path):
+    write_ended(tmp_path / "killed", "serial", status="interrupted")
+    write_run(tmp_path / "data", "data")
+    (table,) = report_tables(load([tmp_path]))
+    assert "7.42M parameters" in table.title

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from layerpar.results.groups import TASK
 from layerpar.results.load import Runs
 from layerpar.results.plots import layout, palette
-from layerpar.results.plots.learning import ACCURACY, TARGET, draw_curves, evaluations_per_run
+from layerpar.results.plots.learning import ACCURACY, TARGET, draw_curves, evaluations_per_run, measured
 from layerpar.results.plots.panels import finished, mean_over_seeds, need, orders, panels, with_series
 from layerpar.results.speedup import with_speed_up
 from layerpar.results.words import number
@@ -38,14 +38,14 @@ def comparison(loaded: Runs) -> Figure:
     _draw_bars(left, runs, styles)
     draw_curves(right, runs, loaded.evaluations, "train_seconds", ACCURACY, styles)
     right.set_xlabel("train seconds")
-    right.set_ylabel("test accuracy (%)")
+    right.set_ylabel(f"{measured(ACCURACY, loaded)}{ACCURACY.unit}")
     right.set_title("how it learns", loc="left")
     return figure
 
 
 def _draw_bars(ax: Axes, runs: pd.DataFrame, styles: dict[str, palette.Style]) -> None:
     bars = mean_over_seeds(runs, ["series"], ["train_seconds", "speed_up"]).sort_values("train_seconds")
-    longest = bars["train_seconds"].max()
+    longest = (bars["train_seconds"] + bars["train_seconds_ci95"]).max()
     for place, bar in enumerate(bars.to_dict("records")):
         mean, ci95 = bar["train_seconds"], bar["train_seconds_ci95"]
         name = str(bar["series"])

@@ -27,19 +27,19 @@ class Measure:
 
     Attributes:
         column: Of the evaluations.
-        words: What it is.
-        unit: In brackets behind it.
+        unit: In brackets behind its name.
         scale: What it is multiplied with.
+        most: What it cannot exceed then; nor can it be below 0.
     """
 
     column: str
-    words: str
     unit: str = ""
     scale: float = 1.0
+    most: float = math.inf
 
 
-ACCURACY = Measure("test_accuracy", "test accuracy", " (%)", 100)
-LOSS = Measure("test_loss", "test loss")
+ACCURACY = Measure("accuracy", " (%)", 100, 100)
+LOSS = Measure("loss")
 
 
 def accuracy_against_time(loaded: Runs) -> Figure:
@@ -70,12 +70,13 @@ def _curves(loaded: Runs, measure: Measure, x: str, *, words: str) -> Figure:
     styles = palette.styles(orders(runs))
     handles = [palette.handle(name, styles[name]) for name in series]
     handles += [TARGET] if measure is ACCURACY and runs["target_accuracy"].notna().any() else []
-    titles = [name for name, _ in chosen]
+    titles = [title for title, _ in chosen]
+    name = measured(measure, loaded)
     figure, axes = layout.grid(
-        f"{measure.words.capitalize()} against {words}",
+        f"{name.capitalize()} against {words}",
         layout.caption(runs),
         titles,
-        ylabel=f"{measure.words}{measure.unit}",
+        ylabel=f"{name}{measure.unit}",
         handles=handles,
     )
     for ax, (_, members) in zip(axes, chosen, strict=True):
@@ -85,6 +86,12 @@ def _curves(loaded: Runs, measure: Measure, x: str, *, words: str) -> Figure:
         if x == "epoch":
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
+
+
+def measured(measure: Measure, loaded: Runs) -> str:
+    """What it is called: `test accuracy` or `validation accuracy`, where all runs are scored alike."""
+    splits = loaded.evaluations["split"].unique()
+    return f"{splits[0]} {measure.column}" if len(splits) == 1 else measure.column
 
 
 def evaluations_per_run(loaded: Runs) -> int:
@@ -117,7 +124,8 @@ def draw_curves(
         )
         band = measure.scale * curve[f"{measure.column}_ci95"]
         if band.any():
-            ax.fill_between(curve[x], mean - band, mean + band, color=style.color, alpha=0.15, linewidth=0)
+            low, high = (mean - band).clip(lower=0), (mean + band).clip(upper=measure.most)
+            ax.fill_between(curve[x], low, high, color=style.color, alpha=0.15, linewidth=0)
     for target in runs["target_accuracy"].dropna().unique() if measure is ACCURACY else ():
         ax.axhline(100 * target, color=palette.GREY, linewidth=1, linestyle="dashed", zorder=1)
     ax.set_xlim(left=0)
@@ -175,6 +183,7 @@ def time_to_target(loaded: Runs) -> Figure:
 def _draw_times(ax: Axes, runs: pd.DataFrame, styles: dict[str, palette.Style]) -> None:
     longest = runs["time_to_target_seconds"].where(runs["time_to_target_seconds"] < math.inf).max()
     longest = 1.0 if math.isnan(longest) else longest
+    ends: list[float] = []
     names = list(dict.fromkeys(runs["series"]))
     for place, name in enumerate(names):
         times = runs.loc[runs["series"] == name, "time_to_target_seconds"]
@@ -193,6 +202,7 @@ def _draw_times(ax: Axes, runs: pd.DataFrame, styles: dict[str, palette.Style]) 
             label=name,
         )
         text = f"{number(mean)} s" if whole else f"∞: {len(reached)} of {len(times)} reached it"
-        ax.text(mean + ci95 + 0.02 * longest, place, text, va="center", fontsize=8)
+        ends.append(mean + ci95)
+        ax.text(ends[-1] + 0.02 * longest, place, text, va="center", fontsize=8)
     layout.name_bars(ax, names)
-    ax.set_xlim(0, 1.35 * longest)
+    ax.set_xlim(0, 1.35 * max(longest, *ends))
