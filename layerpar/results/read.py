@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import re
 from pathlib import Path
 from typing import Any
 
+from layerpar.measure.records import ALIVE, current_status, is_locked
 from layerpar.paths import RunDirectory
 from layerpar.results.files import NUMBERS, UnreadableError, check_summary, read_json, read_text
 
@@ -59,8 +59,8 @@ def read_run(root: Path) -> dict[str, Any]:
     if done and not files.environment.exists():
         raise UnreadableError(f"{files.environment.name} is missing though the run is done")
     environment = read_json(files.environment) if files.environment.exists() else {}
-    if state in ("created", "running") and not _is_locked(files.run_yaml):
-        state = "stopped"
+    if state in ALIVE and not is_locked(files):
+        state = current_status(files)["status"]
     settings, ranks = summary["settings"], summary.get("ranks") or []
     return {
         **{key: summary[key] for key in IDENTITY},
@@ -108,16 +108,6 @@ def read_events(root: Path, *, epochs: int | None) -> list[dict[str, Any]]:
     if epochs is not None and last != epochs:
         raise UnreadableError(f"{path.name} ends with epoch {last} though the run of {epochs} is done")
     return events
-
-
-def _is_locked(run_yaml: Path) -> bool:
-    """Whether a process works on this run: it holds a lock for as long as it lives."""
-    with run_yaml.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def _time_to_target(summary: dict[str, Any], status: str) -> float:
