@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from layerpar import liveness
 from layerpar.config import RunConfig
 from layerpar.errors import UserError
 from layerpar.measure.writing import checksum, sync_directory, write_json, write_tensors

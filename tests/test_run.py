@@ -195,8 +195,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 BIG = ("architecture.width=512", "architecture.depth=4", "dataset.train_limit=64", "batch_size=32")
 FILLS = {
-    "a checkpoint": ("mode=serial", "epochs=3"),
-    "the second checkpoint": ("mode=serial", "epochs=3", "architecture.width=300"),
+    "a checkpoint": ("mode=serial", "epochs=3", "architecture.width=900"),
+    "the second checkpoint": ("mode=serial", "epochs=3"),
     "the model": ("mode=serial", "epochs=1", "architecture.width=900"),
 }
 
