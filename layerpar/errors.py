@@ -7,6 +7,10 @@ class UserError(Exception):
     """A mistake in what was asked for: one line that ends with the override that repairs it."""
 
 
+class RefusedError(UserError):
+    """A worker that was started by hand leaves a run alone, and all that is written of it."""
+
+
 class DivergedError(Exception):
     """The training loss stopped being a finite number."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
@@ -16,8 +16,8 @@ from layerpar.config import RunConfig
 from layerpar.datasets.base import Batch, Loader
 from layerpar.engine.contract import Engine, StepResult
 from layerpar.engine.gather import from_owner
-from layerpar.errors import DivergedError
-from layerpar.measure.metrics import MetricsLog
+from layerpar.measure.live import LiveStep
+from layerpar.measure.losses import FiniteLosses
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.measure.trace import middle
 
@@ -30,7 +30,7 @@ class Progress:
         step: Optimizer steps done.
         epoch: Epochs done.
         train_seconds: The clock: per segment the MAX over ranks, summed.
-        evaluations: (train seconds, accuracy, loss) at the end of each epoch, on the validation split where
+        evaluations: (train seconds, accuracy, loss) at the end of each segment, on the validation split where
             there is one, else on the test set.
         test_scores: Accuracy and loss on the test set when it was last scored; None before.
         phase_seconds: Train seconds of each phase that was begun.
@@ -57,6 +57,19 @@ class Progress:
         return reached[0] if reached else None
 
 
+@dataclass(frozen=True)
+class Segment:
+    """What a timed segment has shown, to be written down after it.
+
+    Attributes:
+        means: Over its steps: `train_loss` and every scalar the engines gave, over all ranks that hold it.
+        lines: On the rank that holds the loss, what `metrics.jsonl` says of each log interval.
+    """
+
+    means: dict[str, float]
+    lines: list[dict[str, Any]]
+
+
 def warm_up(engine: Engine, loader: Loader, *, steps: int) -> None:
     """Run some steps that leave no trace but warm caches. Collective."""
     if steps == 0:
@@ -79,76 +92,98 @@ def train_epoch(
     progress: Progress,
     *,
     stopwatch: Stopwatch,
-    log: MetricsLog | None,
-) -> dict[str, float]:
-    """One timed segment: the run's next epoch of steps. Collective. Advances `progress`.
+    live: LiveStep | None = None,
+) -> Iterator[Segment]:
+    """The run's next epoch: a segment, or one each `evaluate_every_steps`. Collective. Advances `progress`.
 
-    Returns:
-        Means over the epoch: `train_loss`, and every scalar the engines gave, over all ranks that hold it.
+    Where a segment ends, the engine completes what is in flight: streamed objectives drain, rounds end.
 
     Raises:
-        DivergedError: on the rank that holds the loss, as soon as a log interval shows one not finite.
+        DivergedError: on the rank that holds the loss, once a log interval shows one not finite.
     """
-    recent: list[StepResult] = []
+    total = loader.steps_per_epoch
+    every = config.evaluate_every_steps or total
+    batches = loader.train(progress.epoch)
+    for first in range(0, total, every):
+        steps = range(first + 1, min(first + every, total) + 1)
+        batches_of_segment = islice(batches, len(steps))
+        segment = _train_segment(engine, batches_of_segment, steps, config, progress, stopwatch, live=live)
+        if steps[-1] == total:
+            progress.epoch += 1
+        yield segment
+
+
+def _train_segment(
+    engine: Engine,
+    batches: Iterable[Batch],
+    steps: range,
+    config: RunConfig,
+    progress: Progress,
+    stopwatch: Stopwatch,
+    *,
+    live: LiveStep | None,
+) -> Segment:
+    """Train on `batches`, the epoch's steps `steps` (from 1), while the clock runs. Nothing is written."""
     results: list[StepResult] = []
     liveness.meet()
+    intervals: list[tuple[int, float]] = []
+    traced = middle(config.trace_steps if progress.step == 0 else 0, len(steps))
+    losses = FiniteLosses(stopwatch.device, first_step=progress.step + 1)
     dist.barrier()
     stopwatch.start()
-    engine.start(loader.steps_per_epoch)
+    engine.start(len(steps))
     first = stopwatch.now()
-    traced = middle(config.trace_steps if progress.epoch == 0 else 0, loader.steps_per_epoch)
-    for index, batch in enumerate(loader.train(progress.epoch), start=1):
-        with stopwatch.step(progress.step + index, traced=index in traced):
-            recent.append(engine.step(batch))
-        if index % config.log_every_steps == 0 or index == loader.steps_per_epoch:
-            loss = _finite_mean(recent, first_step=progress.step + index - len(recent) + 1)
-            if log is not None:
-                elapsed = stopwatch.now() - first
-                log.write(
-                    "train",
-                    epoch=progress.epoch + 1,
-                    step=progress.step + index,
-                    train_seconds=stopwatch.now(),
-                    train_loss=loss,
-                    samples_per_second=index * config.batch_size / elapsed,
-                )
-            results += recent
-            recent = []
+    for index, batch in zip(steps, batches, strict=True):
+        with stopwatch.step(progress.step + len(results) + 1, traced=index in traced):
+            result = engine.step(batch)
+        results.append(result)
+        losses.add(result.loss)
+        if index % config.log_every_steps == 0 or index == steps[-1]:
+            intervals.append((len(results), stopwatch.now()))
+            losses.look()
+            if live is not None:
+                live.show(progress.step + len(results))
     engine.finish()
     seconds = stopwatch.stop()
-    progress.step += loader.steps_per_epoch
-    progress.epoch += 1
+    values = losses.values()
+    lines = []
+    before = 0
+    for count, now in intervals if values else []:
+        lines.append(
+            {
+                "epoch": progress.epoch + 1,
+                "step": progress.step + count,
+                "train_seconds": now,
+                "train_loss": sum(values[before:count]) / (count - before),
+                "samples_per_second": count * config.batch_size / (now - first),
+            }
+        )
+        before = count
     means, longest = _reduce(results, seconds)
     stopwatch.idle(longest - seconds)
+    progress.step += len(steps)
     progress.train_seconds += longest
     progress.phase_seconds[-1] += longest
-    return means
+    return Segment(means, lines)
 
 
 def evaluate(engine: Engine, batches: Iterable[Batch]) -> tuple[float, float]:
-    """Accuracy and mean cross-entropy over `batches`, on every rank. Collective."""
+    """Accuracy and mean cross-entropy over `batches`, on every rank. Collective.
+
+    Draws nothing from torch's global generators that training would miss.
+    """
     correct, loss, count = 0, 0.0, 0
-    for batch in batches:
-        logits = engine.predict(batch)
-        if logits is None:
-            continue
-        logits = logits.float()
-        correct += int((logits.argmax(1) == batch.labels).sum())
-        loss += float(nn.functional.cross_entropy(logits, batch.labels, reduction="sum"))
-        count += len(batch.labels)
+    with torch.random.fork_rng():
+        for batch in batches:
+            logits = engine.predict(batch)
+            if logits is None:
+                continue
+            logits = logits.float()
+            correct += int((logits.argmax(1) == batch.labels).sum())
+            loss += float(nn.functional.cross_entropy(logits, batch.labels, reduction="sum"))
+            count += len(batch.labels)
     scores = (correct / count, loss / count) if engine.owner else None
     return from_owner(scores, owner=engine.owner)
-
-
-def _finite_mean(results: list[StepResult], *, first_step: int) -> float | None:
-    losses = [result.loss for result in results]
-    if losses[0] is None:
-        return None
-    values = torch.stack([loss for loss in losses if loss is not None]).tolist()
-    for step, value in enumerate(values, start=first_step):
-        if not math.isfinite(value):
-            raise DivergedError(step, value)
-    return sum(values) / len(values)
 
 
 def _reduce(results: list[StepResult], seconds: float) -> tuple[dict[str, float], float]:

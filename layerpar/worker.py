@@ -16,6 +16,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from layerpar.errors import RefusedError
 from layerpar.paths import RunDirectory
 from layerpar.search_path import put_standard_library_first
 from layerpar.variables import HOSTS, PARENT
@@ -61,7 +62,7 @@ def _fail(directory: RunDirectory, error: Exception) -> None:
     words = failure.explain(error, silent=liveness.silent())
     if HOSTS in os.environ:
         words = replace(words, host=platform.node())
-    if directory.root.is_dir():
+    if directory.root.is_dir() and not isinstance(error, RefusedError):
         failure.record(directory, words, rank=failure.rank_of_this_process(), watched=PARENT in os.environ)
 
 

@@ -35,10 +35,12 @@ ORDER = (
     "config",
     "checkpoint loop phases progress",
     "trainer",
-    "worker doctor check",
+    "worker doctor check compose",
+    "supervise",
     "run",
     "variants",
     "results",
+    "session",
     "app",
     "api cli",
 )

@@ -43,6 +43,7 @@ SUMMARY_KEYS = [
     "steps",
     "start_seconds",
     "contended",
+    "paused_seconds",
     "ranks",
     "phases",
 ]
@@ -56,6 +57,7 @@ RANK_KEYS = [
     "sent_bytes",
     "peak_memory_bytes",
     "predicted_step_seconds",
+    "paused_seconds",
 ]
 ENDLESS = (*SMALL, "epochs=100000")
 

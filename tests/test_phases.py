@@ -42,7 +42,7 @@ def trained_through(ranks: Ranks, config: RunConfig) -> tuple[Weights | None, Pr
         _, engine, loader = assemble(config, ranks, stopwatch, phase=index, handed_over=handed_over)
         progress.phase_seconds.append(0.0)
         for _ in range(phase.config.epochs):
-            train_epoch(engine, loader, config, progress, stopwatch=stopwatch, log=None)
+            list(train_epoch(engine, loader, config, progress, stopwatch=stopwatch))
         if index + 1 < len(config.parts):
             handed_over = hand_over(config, index, engine)
     return engine.full_state(), progress, stopwatch

@@ -38,6 +38,7 @@ def gather_ranks(progress: Progress, stopwatch: Stopwatch, assignment: Assignmen
         peak_memory_bytes=progress.peak_memory_bytes,
         idle_memory_bytes=stopwatch.idle_memory_bytes,
         predicted_step_seconds=assignment.predicted_step_seconds if len(progress.assignments) == 1 else None,
+        paused_seconds=stopwatch.paused_seconds,
     )
     every: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(every, own)
@@ -112,6 +113,7 @@ def results(
         steps=progress.step,
         start_seconds=progress.start_seconds,
         contended=contended,
+        paused_seconds=max(rank.paused_seconds for rank in ranks),
         ranks=ranks,
         phase_seconds=tuple(progress.phase_seconds),
     )

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
-import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
+from layerpar.errors import require
 from layerpar.measure.settings import effective, label
+from layerpar.measure.writing import overwrite_json
 from layerpar.paths import RunDirectory
 
 if TYPE_CHECKING:
@@ -22,11 +23,11 @@ AFTER_MODES = 9
 """The place of runs of several phases in tables; see `Mode.order`."""
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write strict JSON to a temporary name, then rename: a reader sees the old file or the new one."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(strict(content), indent=2, allow_nan=False) + "\n")
-    temporary.replace(path)
+ALIVE = ("created", "running")
+"""What a run's status says while its process lives."""
+
+LOCK_SECONDS = 0.5
+"""How long a lock is asked for: somebody who only looks whether it is held lets it go at once."""
 
 
 def write_status(directory: RunDirectory, status: str, **details: Any) -> None:
@@ -37,8 +38,11 @@ def write_status(directory: RunDirectory, status: str, **details: Any) -> None:
         status: created, running, done, failed, interrupted, diverged or refused.
         details: `phase` while it runs (what it is doing, such as `evaluating`); `message`, `rank` or `step`
             once it ended badly.
+
+    Raises:
+        OSError: it cannot be written, not even over what it said before.
     """
-    write_json(directory.status, {"status": status, "phase": None, "message": None} | details)
+    overwrite_json(directory.status, {"status": status, "phase": None, "message": None} | details)
 
 
 def read_status(directory: RunDirectory) -> dict[str, Any]:
@@ -46,14 +50,52 @@ def read_status(directory: RunDirectory) -> dict[str, Any]:
     return json.loads(directory.status.read_text())
 
 
+def current_status(directory: RunDirectory) -> dict[str, Any]:
+    """The last `write_status`, but `stopped` where the process that wrote it ended without a word.
+
+    Whoever runs a directory holds its lock, which the system takes back however a process ends.
+    """
+    status = read_status(directory)
+    if status["status"] not in ALIVE or is_locked(directory):
+        return status
+    again = read_status(directory)  # it may have ended well in between
+    if again["status"] not in ALIVE:
+        return again
+    return again | {"status": "stopped", "phase": None, "message": "its process ended without a word"}
+
+
+@contextmanager
+def exclusive_lock(directory: RunDirectory) -> Iterator[None]:
+    """Within, no other process runs this directory, which exists; the system takes the lock back at our end.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    with directory.lock.open("a") as file:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while not _lock(file, fcntl.LOCK_EX):
+            require(
+                time.monotonic() < deadline, f"{directory.root} is still running; try again once it has ended"
+            )
+            time.sleep(0.02)
+        yield
+
+
 def is_locked(directory: RunDirectory) -> bool:
-    """Whether a process runs this directory: it holds a lock, which the system takes back however it ends."""
-    with directory.run_yaml.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    """Whether a process runs this directory."""
+    try:
+        with directory.lock.open() as file:
+            return not _lock(file, fcntl.LOCK_SH)
+    except FileNotFoundError:
+        return False
+
+
+def _lock(file: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -74,6 +116,8 @@ class RankRecord:
         idle_memory_bytes: The same before there was any data or network.
         predicted_step_seconds: What a step should have kept it busy, by the measured times of its layers;
             None where nothing was cut among workers, and for a run of several phases.
+        paused_seconds: Seconds of training segments during which it was stopped (Ctrl-Z, a suspended
+            machine); see `layerpar.measure.pauses`.
     """
 
     rank: int
@@ -87,6 +131,7 @@ class RankRecord:
     peak_memory_bytes: int
     idle_memory_bytes: int
     predicted_step_seconds: float | None
+    paused_seconds: float
 
 
 @dataclass(frozen=True)
@@ -107,6 +152,7 @@ class Results:
     steps: int | None = None
     start_seconds: float | None = None
     contended: bool | None = None
+    paused_seconds: float | None = None
     ranks: tuple[RankRecord, ...] = ()
     phase_seconds: tuple[float, ...] = ()
 
@@ -148,6 +194,7 @@ def summary(config: RunConfig, status: str, results: Results) -> dict[str, Any]:
         "steps": results.steps,
         "start_seconds": results.start_seconds,
         "contended": results.contended,
+        "paused_seconds": results.paused_seconds,
         "ranks": [asdict(rank) for rank in results.ranks],
         "phases": [
             {
@@ -176,14 +223,3 @@ def _num_blocks(config: RunConfig, num_layers: int | None) -> int | None:
     if num_layers is None:
         return None
     return max(phase.config.mode.num_blocks(config.workers, num_layers) for phase in config.parts)
-
-
-def strict(value: Any) -> Any:
-    """`value` for strict JSON, which knows no number that is not finite: those become null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(item) for item in value]
-    return value

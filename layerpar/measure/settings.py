@@ -19,6 +19,8 @@ WITHOUT_EFFECT = {
     "log_every_steps",
     "tensorboard",
     "checkpoint_every",
+    "keep_checkpoint",
+    "optimized_metric",
     "device",
 }
 """Keys that change neither what is computed nor what is timed; the device used is a key of its own."""

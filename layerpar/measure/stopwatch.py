@@ -14,7 +14,7 @@ from layerpar.measure.trace import STEP, Span, Trace
 
 NOTHING = nullcontext()
 
-COUNTED = ("seconds", "wait_seconds", "exchange_seconds", "cpu_seconds", "sent_bytes")
+COUNTED = ("seconds", "wait_seconds", "exchange_seconds", "cpu_seconds", "sent_bytes", "paused_seconds")
 """What a checkpoint holds of a stopwatch."""
 
 
@@ -33,6 +33,7 @@ class Stopwatch:
         exchange_seconds: The part of them spent on communication without being blocked.
         cpu_seconds: Processor seconds of this process during them, all threads together.
         sent_bytes: Bytes this rank handed over for sending during them.
+        paused_seconds: Seconds of segments during which this process was stopped.
         idle_memory_bytes: Memory of the process when the stopwatch was made, before data and network.
         segment_start: When the last segment began, by `perf_counter`.
     """
@@ -45,6 +46,7 @@ class Stopwatch:
         self.cpu_seconds = 0.0
         self.sent_bytes = 0
         self.idle_memory_bytes = memory_bytes(device)
+        self.paused_seconds = 0.0
         self.segment_start = 0.0
         self._cpu_start = 0.0
         self._open = False
@@ -141,6 +143,11 @@ class Stopwatch:
         """Add bytes handed over for sending, if a segment is open."""
         if self._open:
             self.sent_bytes += num_bytes
+
+    def count_pause(self, seconds: float) -> None:
+        """Add seconds during which this process was stopped, if a segment is open."""
+        if self._open:
+            self.paused_seconds += seconds
 
     @contextmanager
     def _trace_step(self, number: int) -> Iterator[None]:

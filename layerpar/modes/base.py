@@ -32,6 +32,9 @@ class Mode:
     compiles: ClassVar[bool] = False
     """Whether this mode can run with `compile`."""
 
+    extends: ClassVar[bool] = True
+    """Whether a run that was stopped may go on for more epochs than it was planned for."""
+
     name: str
 
     def label(self, config: RunSpec) -> str:
@@ -53,6 +56,11 @@ class Mode:
     def num_blocks(self, workers: int, num_layers: int) -> int:
         """How many parts the network is cut into."""
         return 1
+
+    def cannot_move(self, before: RunSpec, after: RunSpec) -> str | None:
+        """Why a run cannot go on with another number of workers than before; None if it can."""
+        same = self.num_workers(before.workers) == self.num_workers(after.workers)
+        return None if same else "each worker has a part of every batch"
 
     def check(self, config: RunSpec, info: DatasetInfo, build: Callable[[], Network]) -> None:
         """Refuse what cannot work, before anything starts.

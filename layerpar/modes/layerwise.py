@@ -113,6 +113,19 @@ class Layerwise(Mode):
             return self.exchange
         return "activations" if objective.cannot("activations") is None else "weights"
 
+    def cannot_move(self, before: RunSpec, after: RunSpec) -> str | None:
+        if before.workers == after.workers:
+            return None
+        if self.replicas > 1:
+            return "replicas share every batch"
+        if self.blocks == "workers" and not isinstance(self.partition, list):
+            return "mode.blocks=workers makes as many blocks as workers"
+        if before.aggregation.name != "replace":
+            return f"aggregation={before.aggregation.name} remembers something for each worker"
+        if getattr(before.architecture, "dropout", 0) > 0:
+            return "each worker draws its own dropout"
+        return None
+
     def num_replicas(self, workers: int) -> int:
         return self.replicas
 

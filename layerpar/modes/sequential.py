@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from layerpar.architectures.base import Network
 from layerpar.datasets.base import DatasetInfo
@@ -41,6 +41,8 @@ class Sequential(Mode):
         cache: Keep what finished blocks make of the training images, as far as it fits into memory; not
             where images vary from epoch to epoch. Changes no result.
     """
+
+    extends: ClassVar[bool] = False  # each block's share of the steps would be another
 
     blocks: Any
     partition: Any

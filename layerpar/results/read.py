@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from layerpar.measure.records import is_locked
+from layerpar.measure.records import ALIVE, current_status, is_locked
 from layerpar.paths import RunDirectory
 from layerpar.results.files import NUMBERS, UnreadableError, check_summary, read_json, read_text
 
@@ -59,8 +59,8 @@ def read_run(root: Path) -> dict[str, Any]:
     if done and not files.environment.exists():
         raise UnreadableError(f"{files.environment.name} is missing though the run is done")
     environment = read_json(files.environment) if files.environment.exists() else {}
-    if state in ("created", "running") and not is_locked(files):
-        state = "stopped"
+    if state in ALIVE and not is_locked(files):
+        state = current_status(files)["status"]
     settings, ranks = summary["settings"], summary.get("ranks") or []
     return {
         **{key: summary[key] for key in IDENTITY},

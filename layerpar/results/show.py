@@ -41,6 +41,11 @@ def show_run(root: Path, console: Console) -> None:
         f"test accuracy {summary['test_accuracy']:.2%}  train {summary['train_seconds']:.2f} s"
         f"  {summary['samples_per_second']:,.0f} samples/s{target}"
     )
+    if summary["paused_seconds"]:
+        say(
+            f"paused for {summary['paused_seconds']:.1f} s while it trained (Ctrl-Z, or the machine slept); "
+            "do not quote these seconds"
+        )
     if summary["contended"]:
         say("contended: more threads than cores, or a shared GPU; do not quote these seconds")
     say(f"run directory: {root}")

@@ -1,6 +1,5 @@
 """What is read of run directories, and what is skipped and named."""
 
-import fcntl
 import json
 import math
 import os
@@ -9,6 +8,8 @@ import pytest
 from recorded import MEBIBYTE, write_ended, write_run
 
 from layerpar.errors import UserError
+from layerpar.measure.records import exclusive_lock
+from layerpar.paths import RunDirectory
 from layerpar.results.groups import summarise
 from layerpar.results.load import find_run_directories, load
 
@@ -70,8 +71,7 @@ def test_a_run_that_ended_badly_is_a_row_with_its_reason(tmp_path, status, secon
 @pytest.mark.parametrize("state", ["created", "running"])
 def test_a_run_goes_on_while_a_process_holds_its_lock_and_is_stopped_else(tmp_path, state):
     root = write_ended(tmp_path / "run", "data", status=state, aggregation__name="ema")
-    with (root / "run.yaml").open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with exclusive_lock(RunDirectory(root)):
         assert load([tmp_path]).summaries["status"].tolist() == [state]
     row = load([tmp_path]).summaries.iloc[0]
     assert (row["status"], row["label"], row["aggregation"], row["workers"]) == ("stopped", "data", "ema", 2)
