@@ -15,6 +15,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from layerpar.errors import RefusedError
 from layerpar.paths import RunDirectory
@@ -27,11 +28,20 @@ PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Entry point of `python -m layerpar.worker RUN_DIR`."""
     put_standard_library_first()
-    _die_with_parent()
-    directory = RunDirectory(Path(sys.argv[1]).absolute())
+    work_on(RunDirectory(Path(sys.argv[1]).absolute()))
+
+
+def work_on(directory: RunDirectory) -> NoReturn:
+    """Be the worker that the environment describes, and end the process."""
+    die_with_parent()
     code = 0
     try:
-        _work(directory)
+        import_early()
+        from layerpar import failure
+        from layerpar.trainer import work
+
+        failure.forget(directory, failure.rank_of_this_process())
+        work(directory)
     except Exception as error:
         _fail(directory, error)
         code = 1
@@ -42,17 +52,15 @@ def main() -> None:
     os._exit(code)
 
 
-def _work(directory: RunDirectory) -> None:
+def import_early() -> None:
+    """Import what every worker needs."""
     gc.disable()  # a second of looking for garbage that importing does not make
     import torch._dynamo  # noqa: F401  every optimizer of torch imports it when it is made
 
-    from layerpar import failure
-    from layerpar.trainer import work
+    import layerpar.trainer  # noqa: F401
 
     gc.freeze()
     gc.enable()
-    failure.forget(directory, failure.rank_of_this_process())
-    work(directory)
 
 
 def _fail(directory: RunDirectory, error: Exception) -> None:
@@ -66,7 +74,7 @@ def _fail(directory: RunDirectory, error: Exception) -> None:
         failure.record(directory, words, rank=failure.rank_of_this_process(), watched=PARENT in os.environ)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Leave interrupting to the parent, and never outlive it (Linux can tell the kernel so)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":

@@ -27,6 +27,8 @@ SMALL = (
 ENDLESS = (*SMALL, "epochs=100000", "workers=2")
 PATIENCE_SECONDS = 120
 LISTEN = "0A"
+FORKED = "layerpar.launchers.fork_server"
+"""In the command line of a worker on this machine, whose output goes to its log."""
 
 
 def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -59,9 +61,11 @@ def workers_of(root: Path) -> list[int]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = path.read_bytes().decode().split("\0")
+            output = os.readlink(path.parent / "fd" / "1")
         except OSError:
             continue
-        if "layerpar.worker" in words and any(word.startswith(str(root)) for word in words):
+        of_run = [output] if FORKED in words else words if "layerpar.worker" in words else []
+        if any(word.startswith(f"{root}") for word in of_run):
             found.append(int(path.parent.name))
     return found
 

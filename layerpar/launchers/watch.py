@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any, Protocol
 
 from layerpar import failure
 from layerpar.launchers.base import SHUTDOWN_SECONDS, Interrupted
@@ -49,6 +49,21 @@ class Command:
     message: str | None = None
 
 
+class Process(Protocol):
+    """As much of `subprocess.Popen` as is needed here."""
+
+    pid: int
+    stdin: IO[bytes] | None
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
+Start = Callable[[Command], Process]
+"""Starts a command in a process group of its own."""
+
+
 @dataclass
 class Signals:
     """What has been received: the first signal that ends the run, the first that warns of the end."""
@@ -68,7 +83,7 @@ class Running:
     """A command that was started."""
 
     command: Command
-    process: subprocess.Popen[bytes]
+    process: Process
 
     @property
     def code(self) -> int | None:
@@ -88,51 +103,8 @@ class Running:
             os.killpg(self.process.pid, number)
 
 
-def run_commands(
-    commands: Sequence[Command],
-    directory: RunDirectory,
-    *,
-    workers: int,
-    timeout_seconds: int,
-    told_by_command: Callable[[Path], Sequence[Ended]] = lambda _: (),
-) -> None:
-    """Run all commands to their end.
-
-    Args:
-        commands: One for each worker, or one for all.
-        directory: The run's.
-        workers: How many workers they are.
-        timeout_seconds: `launcher.timeout_seconds`, for the message.
-        told_by_command: How workers ended, by the standard error of a command that speaks for all.
-
-    Raises:
-        WorkerError: the first that failed; all others were ended.
-        Interrupted: a signal arrived; all were ended.
-    """
-    for rank in range(workers):
-        directory.log(rank).mkdir(parents=True, exist_ok=True)
-        failure.forget(directory, rank)
-    with _received() as signals:
-        running: list[Running] = []
-        try:
-            for command in commands:
-                running.append(_start(command))
-            _wait(running, signals, directory)
-            failed = any(one.code for one in running)
-            if failed:
-                _wait_for_last_words(running, directory, workers)
-            ended = [_ended(one) for one in running]
-        finally:
-            _end(running)
-        if failed:
-            told = [end for one in ended if one.rank is None for end in told_by_command(one.log)]
-            ended = told or ended
-            said = {rank: failure.read(directory, rank) for rank in range(workers)}
-            raise blame(ended, said, directory, timeout_seconds=timeout_seconds)
-
-
-def _start(command: Command) -> Running:
-    command.log.mkdir(parents=True, exist_ok=True)
+def start_process(command: Command) -> subprocess.Popen[bytes]:
+    """Start a command line."""
     with (command.log / "stdout.log").open("wb") as out, (command.log / "stderr.log").open("wb") as err:
         process = subprocess.Popen(
             command.words,
@@ -146,7 +118,53 @@ def _start(command: Command) -> Running:
         with suppress(BrokenPipeError):
             process.stdin.write(command.message.encode())
             process.stdin.flush()
-    return Running(command, process)
+    return process
+
+
+def run_commands(
+    commands: Sequence[Command],
+    directory: RunDirectory,
+    *,
+    workers: int,
+    timeout_seconds: int,
+    told_by_command: Callable[[Path], Sequence[Ended]] = lambda _: (),
+    start: Start = start_process,
+) -> None:
+    """Run all commands to their end.
+
+    Args:
+        commands: One for each worker, or one for all.
+        directory: The run's.
+        workers: How many workers they are.
+        timeout_seconds: `launcher.timeout_seconds`, for the message.
+        told_by_command: How workers ended, by the standard error of a command that speaks for all.
+        start: Starts each.
+
+    Raises:
+        WorkerError: the first that failed; all others were ended.
+        Interrupted: a signal arrived; all were ended.
+    """
+    for rank in range(workers):
+        directory.log(rank).mkdir(parents=True, exist_ok=True)
+        failure.forget(directory, rank)
+    with _received() as signals:
+        running: list[Running] = []
+        try:
+            for command in commands:
+                command.log.mkdir(parents=True, exist_ok=True)
+                running.append(Running(command, start(command)))
+            _wait(running, signals, directory)
+            failed = any(one.code for one in running)
+            if failed:
+                _wait_for_last_words(running, directory, workers)
+            ended = [_ended(one) for one in running]
+        finally:
+            _end(running)
+        if failed:
+            told = [end for one in ended if one.rank is None for end in told_by_command(one.log)]
+            ended = told or ended
+            said = {rank: failure.read(directory, rank) for rank in range(workers)}
+            raise blame(ended, said, directory, timeout_seconds=timeout_seconds)
 
 
 def _wait(running: Sequence[Running], signals: Signals, directory: RunDirectory) -> None:

@@ -150,6 +150,7 @@ def summary(content: dict[str, Any], **measured: Any) -> dict[str, Any]:
             "sent_bytes": sent,
             "peak_memory_bytes": (300 + rank) * MEBIBYTE,
             "idle_memory_bytes": 250 * MEBIBYTE,
+            "paused_seconds": 0.0,
             "predicted_step_seconds": 0.9 * seconds / steps if mode in ("pipeline", "layerwise") else None,
         }
         for rank in range(workers)
@@ -184,6 +185,7 @@ def summary(content: dict[str, Any], **measured: Any) -> dict[str, Any]:
         "steps": steps,
         "start_seconds": 3.2,
         "contended": workers * threads > 2,
+        "paused_seconds": 0.0,
         "ranks": ranks,
         "phases": [],
         "settings": settings(content),
