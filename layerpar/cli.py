@@ -23,6 +23,7 @@ commands:
   resume    go on with a stopped run         layerpar resume outputs/…
   report    table of finished runs           layerpar report outputs/… --format markdown
   plot      figures of finished runs         layerpar plot outputs/…
+  predict   on more workers, other links     layerpar predict workers=1,2,4,8 link=1gbit
   doctor    is this machine ready?           layerpar doctor
 
 layerpar COMMAND --help says more. Tab completion for bash: eval "$(layerpar train -sc install=bash)"
@@ -32,9 +33,25 @@ RUNNING = ("train", "compare", "resume")
 
 FORMATS = ("table", "markdown", "latex", "csv", "json", "html")
 FIGURE_FORMATS = ("png", "svg", "pdf")
+PREDICTION_FORMATS = ("table", "markdown", "latex", "csv", "json")
 
 
 IN_ASCII = {"∞": "inf", "±": "+/-", "→": "->", "÷": "/", "·": "-", "…": "...", "─": "-", "\xa0": " "}
+
+PREDICT = """\
+How long a step would take in every way of training: layers are measured one by one on this machine, the
+messages between them are simulated. Nothing is trained.
+
+keys of the prediction:
+  workers=1,2,4      numbers of workers (1, 2, 4 ... as far as there are layers)
+  link=10gbit,1gbit  between them: loopback nvlink 100gbit 10gbit 1gbit 100mbit
+  bandwidth=0.5,2    links of so many Gbit/s instead
+  latency=50         of every link, in microseconds
+  memory=16          of a worker, in GiB (this machine's, or its GPU's)
+  steps=390          between two evaluations (those of an epoch)
+all others are those of a run: layerpar train --help lists them.
+'+variants.zbv=["mode=pipeline","mode.schedule=zbv"]' adds a way of training, ~variants.data leaves one out.
+"""
 
 
 def main() -> None:
@@ -148,6 +165,29 @@ def _plot(arguments: list[str]) -> int:
     return 0
 
 
+def _predict(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="layerpar predict",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=PREDICT,
+    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="see above")
+    parser.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="DIR",
+        help="an earlier prediction or run, for layer times",
+    )
+    parser.add_argument("--format", choices=PREDICTION_FORMATS, default="table")
+    parser.add_argument("--output", type=Path, help="folder for figures, table and layer times")
+    given = parser.parse_args(arguments)
+    from layerpar.predict.command import predict
+
+    predict(given.overrides, source=given.source, form=given.format, output=given.output)
+    return 0
+
+
 def _doctor(arguments: list[str]) -> int:
     argparse.ArgumentParser(prog="layerpar doctor", description="Is this machine ready?").parse_args(
         arguments
@@ -157,7 +197,7 @@ def _doctor(arguments: list[str]) -> int:
     return examine()
 
 
-COMMANDS = {"report": _report, "plot": _plot, "doctor": _doctor}
+COMMANDS = {"report": _report, "plot": _plot, "predict": _predict, "doctor": _doctor}
 
 
 if __name__ == "__main__":

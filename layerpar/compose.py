@@ -36,7 +36,7 @@ def compose_and_call(config_name: str, arguments: list[str], task: Callable[[Dic
     try:
         decorated(task)()
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_one_line(error)) from error
+        raise UserError(one_line(error)) from error
 
 
 def _cores() -> int:
@@ -80,7 +80,8 @@ def number_of_jobs(config: DictConfig) -> int | None:
     return prod(len(list(one.sweep_iterator())) for one in overrides if one.is_sweep_override())
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What Hydra says of a bad command line."""
     if isinstance(error, MissingConfigException) and error.options:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         others = ", ".join(error.options)

@@ -42,6 +42,7 @@ ORDER = (
     "results",
     "session",
     "app",
+    "predict",
     "api cli",
 )
 """From low to high: a package (or module of the top level) imports from the lines above its own only."""

@@ -60,7 +60,7 @@ class Layerwise(Mode):
         self._check_replicas(config)
         objective = config.objective
         objective.check(
-            exchange=self._exchange(objective),
+            exchange=self.exchange_of(objective),
             batch_size=config.batch_size // self.replicas,
             optimizer=config.optimizer,
         )
@@ -108,7 +108,8 @@ class Layerwise(Mode):
         chain_length = workers // self.replicas
         return cuts.num_blocks(self.blocks, self.partition, workers=chain_length, num_layers=num_layers)
 
-    def _exchange(self, objective: Objective) -> str:
+    def exchange_of(self, objective: Objective) -> str:
+        """`activations` or `weights`: what was asked for, else what the objective can do with."""
         if self.exchange != "auto":
             return self.exchange
         return "activations" if objective.cannot("activations") is None else "weights"
@@ -132,7 +133,7 @@ class Layerwise(Mode):
     def engine(self, workload: Workload) -> Engine:
         grid = arrange(workload.ranks, workload.stopwatch, self.replicas)
         objective = workload.config.objective
-        exchange = self._exchange(objective)
+        exchange = self.exchange_of(objective)
         num_blocks = self.num_blocks(workload.config.workers, len(workload.network.layers))
         blocks = cuts.decide(
             workload,

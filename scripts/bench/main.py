@@ -4,6 +4,8 @@ scripts/benchmark overhead      our serial, data and pipeline modes against bare
 scripts/benchmark modes         every mode against serial, on an MLP and on a residual CNN
 scripts/benchmark start         from command to first training step; CPU time of --help
 scripts/benchmark loader        what our loaders cost, against torchvision's reference recipe
+scripts/benchmark predict       what `layerpar predict` says beside what two workers take, over several links
+scripts/benchmark emulated      the same on 4, 8 and 16 workers whose layers sleep instead of computing
 scripts/benchmark against --other CHECKOUT
                                 every mode here against the same mode of another version
 """
@@ -246,12 +248,33 @@ def loader(rounds: int) -> None:
     measure_loaders(Path(os.environ.get("LAYERPAR_DATA") or "data") / "imagenette")
 
 
+def predict(rounds: int) -> None:
+    """Predictions beside measurements."""
+    from predictions import real
+
+    real(rounds)
+
+
+def emulated(rounds: int) -> None:
+    """Predictions beside emulated computing."""
+    from predictions import emulated as emulate
+
+    emulate(rounds)
+
+
 def main() -> None:
     """Entry point of `scripts/benchmark`."""
     parser = argparse.ArgumentParser(
         prog="scripts/benchmark", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    measures = {"overhead": overhead, "modes": modes, "start": start, "loader": loader}
+    measures = {
+        "overhead": overhead,
+        "modes": modes,
+        "start": start,
+        "loader": loader,
+        "predict": predict,
+        "emulated": emulated,
+    }
     parser.add_argument("measure", choices=[*measures, "against"])
     parser.add_argument("--other", type=Path, help="checkout of the other version, for against")
     parser.add_argument("--rounds", type=int, default=5)

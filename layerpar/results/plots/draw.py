@@ -84,11 +84,16 @@ def draw(
     not_drawn: dict[str, str] = {}
     with rc_context(layout.RC):
         for name, figure in figures(runs, not_drawn):
-            for form in formats:
-                path = output / f"{name}.{form}"
-                figure.savefig(path, metadata=None if form == "png" else _undated(form))
-                written.append(path)
+            written += save(figure, output / name, formats=formats)
     return written, not_drawn
+
+
+def save(figure: Figure, path: Path, *, formats: Sequence[str] = ("png", "svg")) -> list[Path]:
+    """Write a figure that is laid out, a file per format; `path` has no suffix."""
+    files = [path.with_suffix(f".{form}") for form in formats]
+    for file, form in zip(files, formats, strict=True):
+        figure.savefig(file, metadata=None if form == "png" else _undated(form))
+    return files
 
 
 def figures(runs: Runs, not_drawn: dict[str, str]) -> Iterator[tuple[str, Figure]]:
@@ -107,10 +112,14 @@ def make(runs: Runs, name: str) -> Figure:
         FigureSkippedError: the runs have not its data.
     """
     with rc_context(layout.RC):
-        figure = FIGURES[name](runs)
-        FigureCanvasAgg(figure)
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        return lay_out(FIGURES[name](runs))
+
+
+def lay_out(figure: Figure) -> Figure:
+    """Give everything its place, once and for all."""
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     return figure
 
 
