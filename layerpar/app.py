@@ -25,6 +25,10 @@ from layerpar.session import Session, carrying_out, current
 if TYPE_CHECKING:
     from layerpar.run import Outcome
 
+ALONE = (
+    "compare times one run after the other; leave out hydra/{}={}. "
+    "On a cluster: salloc -N2 --exclusive layerpar compare launcher=slurm …"
+)
 EXIT_CODES = {"done": 0, "failed": 1, "diverged": 1, "refused": 2}
 SHARED = "hydra/launcher={} runs several at once on a machine: all are marked contended; do not quote seconds"
 
@@ -78,6 +82,9 @@ def compare(arguments: list[str], *, started: float) -> int:
     """
     from layerpar.variants import Planned, plan
 
+    for argument in arguments:
+        group, _, chosen = argument.lstrip("+").removeprefix("hydra/").partition("=")
+        _require_one_at_a_time(group, chosen)
     planned: list[Planned] = []
     written: dict[Path, Mapping[str, str]] = {}
     errors: list[UserError] = []
@@ -86,6 +93,8 @@ def compare(arguments: list[str], *, started: float) -> int:
         job, root = HydraConfig.get(), output_directory()
         if not is_sweep():
             session.directory, session.key = root, "hydra.run.dir"
+            for group in ("launcher", "sweeper"):
+                _require_one_at_a_time(group, choice(group))
         places = [override for override in job.overrides.hydra if override.startswith("hydra.searchpath")]
         try:
             prefix = f"{root.name}/" if is_sweep() else ""
@@ -111,6 +120,11 @@ def compare(arguments: list[str], *, started: float) -> int:
                     with run.surroundings():
                         session.run(run.composed, root, label=run.label, again=True)
     return max((EXIT_CODES[outcome.status] for outcome in session.outcomes), default=0)
+
+
+def _require_one_at_a_time(group: str, chosen: str) -> None:
+    """Refuse another way to run jobs of a comparison than one after the other."""
+    require(group not in ("launcher", "sweeper") or chosen == "basic", ALONE.format(group, chosen))
 
 
 def resume(arguments: list[str], *, started: float) -> int:
@@ -153,7 +167,7 @@ def _locked(directory: Path, key: str) -> Iterator[None]:
     Raises:
         UserError: one does, or it is a run's own.
     """
-    from layerpar.measure.records import exclusive_lock
+    from layerpar.measure.status import exclusive_lock
     from layerpar.paths import RunDirectory
 
     own = RunDirectory(directory)
@@ -180,7 +194,7 @@ def _member_directory(composed: DictConfig, root: Path, *, below: Path) -> Path:
 
 
 def _holds_run(place: Path) -> bool:
-    from layerpar.measure.records import read_status
+    from layerpar.measure.status import read_status
     from layerpar.paths import RunDirectory
 
     status = RunDirectory(place).status
@@ -189,7 +203,7 @@ def _holds_run(place: Path) -> bool:
 
 def _statuses_below(directory: Path) -> list[str]:
     """Of the runs that other processes have run."""
-    from layerpar.measure.records import current_status
+    from layerpar.measure.status import current_status
     from layerpar.paths import RunDirectory
 
     return [current_status(RunDirectory(path.parent))["status"] for path in directory.rglob("status.json")]

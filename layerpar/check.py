@@ -14,8 +14,8 @@ from layerpar.config import RunConfig
 from layerpar.datasets.base import DatasetInfo
 from layerpar.errors import require, require_choice
 from layerpar.measure.metrics import check_installed
-from layerpar.measure.records import Results
-from layerpar.ranks import worker_device
+from layerpar.rendezvous.ranks import worker_device
+from layerpar.summary.content import Results
 
 METRICS = tuple(field.name for field in fields(Results) if field.type == "float | None")
 """What a run can be optimised for."""

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from layerpar import liveness
 from layerpar.config import RunConfig
 from layerpar.errors import UserError
 from layerpar.measure.writing import checksum, sync_directory, write_json, write_tensors
 from layerpar.paths import RunDirectory
+from layerpar.rendezvous import liveness
 
 ABOUT = "about.json"
 KEPT = 2

@@ -11,7 +11,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from layerpar import liveness
 from layerpar.config import RunConfig
 from layerpar.datasets.base import Batch, Loader
 from layerpar.engine.contract import Engine, StepResult
@@ -20,6 +19,7 @@ from layerpar.measure.live import LiveStep
 from layerpar.measure.losses import FiniteLosses
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.measure.trace import middle
+from layerpar.rendezvous import liveness
 
 
 @dataclass

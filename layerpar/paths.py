@@ -22,7 +22,7 @@ class RunDirectory:
 
     @property
     def lock(self) -> Path:
-        """Locked by the process that runs this directory; see `layerpar.measure.records.exclusive_lock`."""
+        """Locked by the process that runs this directory; see `layerpar.measure.status.exclusive_lock`."""
         return self.root / ".lock"
 
     @property

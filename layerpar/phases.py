@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-from layerpar import liveness
 from layerpar.config import RunConfig
 from layerpar.datasets.base import Loader, LoaderSpec
 from layerpar.engine.contract import Engine, Workload
@@ -15,7 +14,8 @@ from layerpar.engine.gather import from_owner
 from layerpar.engine.idle import IdleEngine
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.optimizers import OptimizerState
-from layerpar.ranks import Ranks
+from layerpar.rendezvous import liveness
+from layerpar.rendezvous.ranks import Ranks
 
 
 @dataclass(frozen=True)

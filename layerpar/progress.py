@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from layerpar.measure.live import read_live
-from layerpar.measure.records import read_status
+from layerpar.measure.status import read_status
 from layerpar.paths import RunDirectory
 
 POLL_SECONDS = 0.2

@@ -14,9 +14,10 @@ from layerpar import checkpoint
 from layerpar.check import check
 from layerpar.config import RunConfig, load, parse
 from layerpar.errors import UserError, require
-from layerpar.measure.records import Results, exclusive_lock, read_status, summary, write_status
+from layerpar.measure.status import exclusive_lock, read_status, write_status
 from layerpar.measure.writing import whole, write_json
 from layerpar.paths import RunDirectory
+from layerpar.summary.content import Results, summary
 from layerpar.supervise import Outcome, end, launch_and_record
 
 
@@ -128,7 +129,12 @@ def resume(root: Path, changes: Mapping[str, int], console: Console, *, started:
         assert isinstance(composed, DictConfig)
         composed.update(changes)
         config = parse(composed)
-        _check_changes(before, config, epoch=int(folder.name))
+        epoch = int(folder.name)
+        require(
+            not more or config.epochs > epoch,
+            f"epochs={config.epochs} are done already; try epochs={epoch + 1}",
+        )
+        _check_changes(before, config, epoch=epoch)
         label = " → ".join(phase.name for phase in config.parts)
         changed = composed if changes else None
         return _go_on(config, directory, folder, console, label=label, started=started, changed=changed)

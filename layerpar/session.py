@@ -14,18 +14,13 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.console import Console
 
-from layerpar.compose import choice, number_of_jobs
-from layerpar.errors import UserError, require
+from layerpar.compose import number_of_jobs
+from layerpar.errors import UserError
 from layerpar.progress import Series
 
 if TYPE_CHECKING:
     from layerpar.paths import RunDirectory
     from layerpar.run import Outcome
-
-ALONE = (
-    "compare times one run after the other; leave out hydra/{}={}. "
-    "On a cluster: salloc -N2 --exclusive layerpar compare launcher=slurm …"
-)
 
 
 @dataclass
@@ -142,10 +137,6 @@ class SweepStart(Callback):
             return
         session.directory = Path(config.hydra.sweep.dir).absolute()
         session.series.total = number_of_jobs(config)
-        if session.command == "compare":
-            for group in ("launcher", "sweeper"):
-                chosen = choice(group, config.hydra)
-                require(chosen == "basic", ALONE.format(group, chosen))
 
 
 @contextmanager

@@ -10,10 +10,11 @@ from rich.console import Console
 from layerpar import checkpoint
 from layerpar.config import RunConfig
 from layerpar.launchers.base import Interrupted, WorkerError
-from layerpar.measure.records import Results, read_status, summary, write_status
+from layerpar.measure.status import read_status, write_status
 from layerpar.measure.writing import write_json
 from layerpar.paths import RunDirectory
 from layerpar.progress import show_progress
+from layerpar.summary.content import Results, summary
 
 FULL_BYTES = 2**16
 """A disk with less room than this is full: no message of a worker that died of it can be counted on."""

@@ -13,30 +13,25 @@ from itertools import accumulate
 import torch
 import torch.distributed as dist
 
-from layerpar import checkpoint, liveness
+from layerpar import checkpoint
 from layerpar.config import Phase, RunConfig, load
 from layerpar.datasets.base import Loader
 from layerpar.engine.contract import Engine, Workload
 from layerpar.errors import DivergedError, RefusedError, UserError, require
 from layerpar.loop import Progress, Segment, evaluate, train_epoch, warm_up
 from layerpar.measure import environment, pauses, trace
-from layerpar.measure.gather import gather_contention, gather_environment, gather_ranks, results
 from layerpar.measure.live import LiveStep
 from layerpar.measure.metrics import MetricsLog
-from layerpar.measure.records import (
-    Results,
-    exclusive_lock,
-    method,
-    read_status,
-    summary,
-    write_status,
-)
+from layerpar.measure.status import exclusive_lock, read_status, write_status
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.measure.writing import write_json, write_tensors
 from layerpar.paths import RunDirectory
 from layerpar.phases import assemble, hand_over
-from layerpar.ranks import Ranks, join, worker_device
+from layerpar.rendezvous import liveness
+from layerpar.rendezvous.ranks import Ranks, join, worker_device
 from layerpar.seeds import random_state, seed_generators, set_random_state
+from layerpar.summary.content import Results, method, summary
+from layerpar.summary.gather import gather_contention, gather_environment, gather_ranks, results
 from layerpar.variables import PARENT, STARTED
 
 

@@ -10,7 +10,7 @@ PARENT = "LAYERPAR_PARENT"
 """Set where a parent watches: the number of the process that starts the worker."""
 
 STORE = "LAYERPAR_STORE"
-"""Where workers meet: see `layerpar.rendezvous`."""
+"""Where workers meet: see `layerpar.rendezvous.store`."""
 
 HOSTS = "LAYERPAR_HOSTS"
 """The hosts of a run of several, in order."""

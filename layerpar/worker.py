@@ -37,7 +37,7 @@ def work_on(directory: RunDirectory) -> NoReturn:
     code = 0
     try:
         import_early()
-        from layerpar import failure
+        from layerpar.rendezvous import failure
         from layerpar.trainer import work
 
         failure.forget(directory, failure.rank_of_this_process())
@@ -64,7 +64,7 @@ def import_early() -> None:
 
 
 def _fail(directory: RunDirectory, error: Exception) -> None:
-    from layerpar import failure, liveness
+    from layerpar.rendezvous import failure, liveness
 
     failure.show(error)
     words = failure.explain(error, silent=liveness.silent())

@@ -27,7 +27,7 @@ SMALL = (
 ENDLESS = (*SMALL, "epochs=100000", "workers=2")
 PATIENCE_SECONDS = 120
 LISTEN = "0A"
-FORKED = "layerpar.launchers.fork_server"
+FORKED = "layerpar.worker_server"
 """In the command line of a worker on this machine, whose output goes to its log."""
 
 
@@ -135,5 +135,7 @@ def endless(root: Path, *overrides: str) -> Iterator[tuple[subprocess.Popen[str]
 
 def rank_of(number: int) -> str:
     """The rank of a worker, by its process number; empty for what only starts workers."""
+    if FORKED in Path(f"/proc/{number}/cmdline").read_bytes().decode():
+        return Path(os.readlink(f"/proc/{number}/fd/1")).parent.name
     variables = Path(f"/proc/{number}/environ").read_bytes().decode().split("\0")
     return next((value.partition("=")[2] for value in variables if value.startswith("RANK=")), "")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from layerpar import cli
-from layerpar.measure.records import write_status
+from layerpar.measure.status import write_status
 from layerpar.paths import RunDirectory
 
 MISTAKES = {

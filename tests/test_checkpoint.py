@@ -20,7 +20,7 @@ from layerpar.loop import Progress
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.paths import RunDirectory
 from layerpar.phases import assemble
-from layerpar.ranks import Ranks
+from layerpar.rendezvous.ranks import Ranks
 from layerpar.trainer import Trainer
 
 Weights = dict[str, Tensor]

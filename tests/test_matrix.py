@@ -16,7 +16,7 @@ from layerpar.architectures.base import Network
 from layerpar.config import RunConfig
 from layerpar.datasets.base import LoaderSpec
 from layerpar.paths import config_directory
-from layerpar.ranks import Ranks
+from layerpar.rendezvous.ranks import Ranks
 
 STEPS = 2
 BATCH_SIZE = 16

@@ -14,10 +14,10 @@ from layerpar.check import check
 from layerpar.config import RunConfig
 from layerpar.errors import UserError
 from layerpar.loop import Progress, train_epoch
-from layerpar.measure.records import Results, summary
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.phases import assemble, hand_over
-from layerpar.ranks import Ranks
+from layerpar.rendezvous.ranks import Ranks
+from layerpar.summary.content import Results, summary
 
 Weights = dict[str, Tensor]
 CUT = "mode.partition=[2]"

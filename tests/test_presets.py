@@ -13,7 +13,7 @@ from tiny import build, composed
 from layerpar.check import check
 from layerpar.config import RunConfig
 from layerpar.paths import config_directory
-from layerpar.ranks import Ranks
+from layerpar.rendezvous.ranks import Ranks
 
 STEPS = 2
 PRESETS = {

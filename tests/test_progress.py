@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from layerpar.measure.metrics import MetricsLog
-from layerpar.measure.records import write_status
+from layerpar.measure.status import write_status
 from layerpar.paths import RunDirectory
 from layerpar.progress import Tail, show_progress
 

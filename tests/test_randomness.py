@@ -13,7 +13,7 @@ from layerpar.config import RunConfig
 from layerpar.loop import Progress
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.paths import RunDirectory
-from layerpar.ranks import Ranks
+from layerpar.rendezvous.ranks import Ranks
 from layerpar.trainer import Trainer
 
 DROPOUT = (

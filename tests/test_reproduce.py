@@ -18,6 +18,7 @@ from layerpar import cli
 from layerpar.paths import RunDirectory
 from layerpar.results.verdicts import half_width
 from layerpar.run import Outcome
+from layerpar.session import Session
 
 SCRIPTS = Path(__file__).parents[1] / "scripts" / "reproduction"
 MODULES = ("main", "pages", "parts", "readme")
@@ -68,11 +69,11 @@ def test_the_full_commands_are_sound(
     """All is composed and checked as before a run, on one seed and depth, with made-up for published data."""
     planned: list[str] = []
 
-    def note(composed: DictConfig, root: Path, *_: object, label: str, started: float) -> Outcome:
+    def note(_: Session, composed: DictConfig, root: Path, *, label: str, **options: object) -> Outcome:
         planned.append(label)
         return Outcome(RunDirectory(root), "done", None)
 
-    monkeypatch.setattr("layerpar.app._attempt", note)
+    monkeypatch.setattr(Session, "run", note)
     for part in script.parts.PARTS:
         less = ["architecture.depth=8"] if part.name.startswith("depth") else []
         less += ["dataset=synthetic"] if part.real_data else []

@@ -15,7 +15,7 @@ from processes import ended, start, status_of, wait_until, workers_of
 from rich.console import Console
 
 from layerpar.errors import UserError
-from layerpar.measure.records import exclusive_lock, write_status
+from layerpar.measure.status import exclusive_lock, write_status
 from layerpar.paths import RunDirectory
 from layerpar.run import resume
 

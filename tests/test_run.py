@@ -17,7 +17,7 @@ from tiny import TINY, launched
 
 from layerpar import cli
 from layerpar.launchers.base import Interrupted, WorkerError
-from layerpar.measure.records import current_status, exclusive_lock, read_status, write_status
+from layerpar.measure.status import current_status, exclusive_lock, read_status, write_status
 from layerpar.paths import RunDirectory
 
 ASKED = ("mode=serial", *TINY)
@@ -153,10 +153,12 @@ def test_a_place_that_another_member_has_taken_is_left_to_it(tmp_path: Path) -> 
 def test_a_finished_run_goes_on_for_more_epochs_if_it_kept_its_checkpoint(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """At a constant rate they are those of a run that was planned for all of them."""
     short, kept, whole = (tmp_path / name for name in ("short", "kept", "whole"))
+    constant = ("optimizer.schedule.name=constant", "optimizer.schedule.warmup=0", "keep_checkpoint=true")
     assert train(f"hydra.run.dir={short}") == 0
-    assert train(f"hydra.run.dir={kept}", "keep_checkpoint=true") == 0
-    assert train(f"hydra.run.dir={whole}", "keep_checkpoint=true", "epochs=3") == 0
+    assert train(f"hydra.run.dir={kept}", *constant) == 0
+    assert train(f"hydra.run.dir={whole}", *constant, "epochs=3") == 0
     capfd.readouterr()
     assert cli.run(["resume", str(short), "epochs=3"], started=0.0) == 2
     assert "kept no checkpoint; try layerpar train keep_checkpoint=true" in capfd.readouterr().err

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from processes import SMALL, ended, start
 
-from layerpar.measure.records import read_status
+from layerpar.measure.status import read_status
 from layerpar.paths import RunDirectory
 
 

@@ -21,7 +21,7 @@ from layerpar.errors import DivergedError, UserError
 from layerpar.loop import Progress
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.paths import RunDirectory, config_directory
-from layerpar.ranks import Ranks
+from layerpar.rendezvous.ranks import Ranks
 from layerpar.trainer import Trainer
 
 TWO = ("mode=layerwise", "workers=2", "mode.partition=[2]")

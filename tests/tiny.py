@@ -16,7 +16,6 @@ import torch.distributed as dist
 from hydra import compose, initialize_config_dir
 from torch import Tensor
 
-from layerpar import liveness
 from layerpar.config import RunConfig, load, parse
 from layerpar.datasets.base import Loader
 from layerpar.engine.contract import Engine
@@ -25,7 +24,8 @@ from layerpar.measure.stopwatch import Stopwatch
 from layerpar.measure.trace import middle
 from layerpar.paths import RunDirectory, config_directory
 from layerpar.phases import assemble
-from layerpar.ranks import Ranks
+from layerpar.rendezvous import liveness
+from layerpar.rendezvous.ranks import Ranks
 from layerpar.trainer import run
 from layerpar.variables import STORE
 

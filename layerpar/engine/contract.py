@@ -14,7 +14,7 @@ from layerpar.architectures.base import Network
 from layerpar.datasets.base import Batch, DatasetInfo
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.optimizers import OptimizerState
-from layerpar.ranks import Ranks
+from layerpar.rendezvous.ranks import Ranks
 from layerpar.spec import RunSpec
 
 

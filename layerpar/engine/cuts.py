@@ -10,13 +10,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from layerpar import liveness
 from layerpar.engine.contract import Workload
 from layerpar.errors import require, require_choice
 from layerpar.partition import cuts as partition
 from layerpar.partition.costs import LayerSeconds
 from layerpar.partition.cuts import BlockCost
 from layerpar.partition.layer_times import BuildHead, Measuring, measure
+from layerpar.rendezvous import liveness
 
 
 @dataclass(frozen=True)

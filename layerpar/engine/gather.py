@@ -7,8 +7,8 @@ from typing import Any
 import torch.distributed as dist
 from torch import Tensor
 
-from layerpar import liveness
 from layerpar.architectures.base import Network
+from layerpar.rendezvous import liveness
 
 
 def gather_state(network: Network, owned: dict[str, Tensor], *, owner: int) -> dict[str, Tensor] | None:

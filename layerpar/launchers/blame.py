@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from layerpar.failure import Failure
 from layerpar.launchers.base import WorkerError
 from layerpar.paths import RunDirectory
+from layerpar.rendezvous.failure import Failure
 
 
 @dataclass(frozen=True)

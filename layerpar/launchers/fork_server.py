@@ -3,14 +3,12 @@
     command ── request ──> server ── fork ──> worker, a process of its own from there on
             <── number of the process; later, how it ended ──
 
-Starting a worker costs seconds of imports; a fork costs milliseconds. The server does nothing else: it starts
-no thread, opens no device, and waits for requests while workers train. It ends with the command, and its
-workers with it.
+Starting a worker costs seconds of imports; a fork costs milliseconds. `layerpar.worker_server` is the server.
+It ends with the command, and its workers with it.
 """
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import select
@@ -21,7 +19,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from layerpar.paths import RunDirectory
 from layerpar.variables import PARENT
@@ -39,7 +37,7 @@ class ForkServer:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-u", "-m", "layerpar.launchers.fork_server"],
+            [sys.executable, "-P", "-u", "-m", "layerpar.worker_server"],
             env={**environment, PARENT: str(os.getpid())},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -131,77 +129,3 @@ class ForkedWorker:
                 raise subprocess.TimeoutExpired(["layerpar.worker"], timeout or 0.0)
             time.sleep(POLL_SECONDS)
         return code
-
-
-def main() -> None:
-    """Entry point of `python -m layerpar.launchers.fork_server`: serve until the standard input closes."""
-    from layerpar import worker
-    from layerpar.search_path import put_standard_library_first
-
-    put_standard_library_first()
-    worker.die_with_parent()
-    replies, null = os.dup(1), os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 1)  # so that no import can speak in between
-    woken, wake = os.pipe()
-    os.set_blocking(wake, False)
-    signal.set_wakeup_fd(wake)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    worker.import_early()
-    running: set[int] = set()
-    unread = b""
-    while True:
-        ready, _, _ = select.select([0, woken], [], [])
-        if woken in ready:
-            os.read(woken, 512)
-            _reap(running, replies)
-        if 0 in ready:
-            said = os.read(0, 65536)
-            if not said:
-                break
-            *lines, unread = (unread + said).split(b"\n")
-            for line in lines:
-                running.add(pid := _fork(json.loads(line), closing=(0, replies, woken, wake)))
-                os.write(replies, json.dumps({"pid": pid}).encode() + b"\n")
-    for pid in running:
-        with suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
-    os._exit(0)
-
-
-def _fork(request: dict[str, Any], *, closing: tuple[int, ...]) -> int:
-    """Returns the worker's process number in the server; in the worker, never."""
-    pid = os.fork()
-    if pid:
-        return pid
-    from layerpar import worker
-
-    os.setsid()
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for channel in closing:
-        os.close(channel)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for number, name in ((1, "stdout.log"), (2, "stderr.log")):
-        log = os.open(Path(request["log"], name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        os.dup2(log, number)
-        os.close(log)
-    os.environ.clear()
-    os.environ.update(request["environment"])
-    os.chdir(request["folder"])
-    gc.enable()
-    worker.work_on(RunDirectory(Path(request["directory"])))
-    os._exit(1)  # never: work_on does not return
-
-
-def _reap(running: set[int], replies: int) -> None:
-    """Tell how workers have ended."""
-    for pid in list(running):
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            running.discard(pid)
-            code = os.waitstatus_to_exitcode(status)
-            os.write(replies, json.dumps({"pid": pid, "code": code}).encode() + b"\n")
-
-
-if __name__ == "__main__":
-    main()

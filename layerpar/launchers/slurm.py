@@ -16,7 +16,7 @@ from layerpar.launchers.blame import Ended
 from layerpar.launchers.hosts import meeting
 from layerpar.launchers.tether import tether_command, tether_message
 from layerpar.launchers.watch import Command, run_commands
-from layerpar.measure.records import write_status
+from layerpar.measure.status import write_status
 from layerpar.paths import RunDirectory
 from layerpar.variables import CORES, HOSTS, NODE, PARENT
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Protocol
 
-from layerpar import failure
 from layerpar.launchers.base import SHUTDOWN_SECONDS, Interrupted
 from layerpar.launchers.blame import Ended, blame
 from layerpar.paths import RunDirectory
+from layerpar.rendezvous import failure
 
 POLL_SECONDS = 0.05
 LAST_WORDS_SECONDS = 1

@@ -24,7 +24,7 @@ from layerpar.predict.measuring import Kinds
 from layerpar.predict.methods import method
 from layerpar.predict.recorded import Recorded
 from layerpar.predict.ways import Way
-from layerpar.ranks import worker_device
+from layerpar.rendezvous.ranks import worker_device
 
 MOST_WORKERS = 1024
 """Of those that are predicted where none are asked for."""

@@ -15,9 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 from layerpar.compose import one_line
 from layerpar.config import RunConfig, parse
 from layerpar.errors import UserError, require
-from layerpar.measure.settings import effective
 from layerpar.paths import config_directory
 from layerpar.results.settings import disambiguate
+from layerpar.summary.settings import effective
 
 
 @dataclass(frozen=True)

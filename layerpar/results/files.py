@@ -21,6 +21,7 @@ NUMBERS = (
     "time_to_target_seconds",
     "steps",
     "start_seconds",
+    "paused_seconds",
 )
 """The numbers of `summary.json` that a run without an end has not."""
 

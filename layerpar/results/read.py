@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from layerpar.measure.records import ALIVE, current_status, is_locked
+from layerpar.measure.status import ALIVE, current_status, is_locked
 from layerpar.paths import RunDirectory
 from layerpar.results.files import NUMBERS, UnreadableError, check_summary, read_json, read_text
 

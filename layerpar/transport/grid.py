@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch.distributed as dist
 
 from layerpar.measure.stopwatch import Stopwatch
-from layerpar.ranks import Ranks
+from layerpar.rendezvous.ranks import Ranks
 from layerpar.transport.replica_group import ReplicaGroup
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from layerpar.failure import Failure
 from layerpar.launchers.blame import Ended, blame
 from layerpar.paths import RunDirectory
+from layerpar.rendezvous.failure import Failure
 
 LOST = Failure("lost another worker", lost_peer=True)
 LATE = Failure("waited for another worker in vain", lost_peer=True, timed_out=True)

@@ -164,7 +164,7 @@ def test_a_preempted_job_goes_on_and_ends_with_the_weights_of_an_undisturbed_one
     wait_until(lambda: any(directory.checkpoints.glob("[0-9]*")))
     slurm_hosts.run("h3", "scontrol", "requeue", job)
     wait_until(lambda: not workers_of(directory.root))
-    assert status_of(directory)["status"] == "interrupted"
+    wait_until(lambda: status_of(directory)["status"] == "interrupted")
     wait_until(lambda: status_of(directory)["status"] not in ("interrupted", "created", "running"))
     assert status_of(directory)["status"] == "done", output.read_text()
     assert "goes on after epoch" in output.read_text()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from layerpar.config import RunConfig
 from layerpar.measure.stopwatch import Stopwatch
-from layerpar.ranks import Ranks
+from layerpar.rendezvous.ranks import Ranks
 from layerpar.transport.links import Receiver, Sender, Wire
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from layerpar.check import check
 from layerpar.config import RunConfig
 from layerpar.datasets.base import LoaderSpec
 from layerpar.errors import UserError
-from layerpar.ranks import Ranks
+from layerpar.rendezvous.ranks import Ranks
 
 STEPS = 5
 

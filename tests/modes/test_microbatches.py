@@ -26,7 +26,7 @@ from written import STEPS, Train, Written, equal, states
 
 from layerpar.config import RunConfig
 from layerpar.measure.stopwatch import Stopwatch
-from layerpar.ranks import Ranks
+from layerpar.rendezvous.ranks import Ranks
 
 PLAIN = "architecture.norm=none"
 FAST = "optimizer.lr=0.3"

@@ -18,7 +18,7 @@ from layerpar.datasets.base import LoaderSpec
 from layerpar.errors import UserError
 from layerpar.loop import evaluate
 from layerpar.pipeline.schedules import SCHEDULES, check_microbatches
-from layerpar.ranks import Ranks
+from layerpar.rendezvous.ranks import Ranks
 
 STEPS = 2
 CONVOLUTIONS = ("architecture=cnn", "architecture.depth=4", "architecture.width=4", "architecture.stages=2")

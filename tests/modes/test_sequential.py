@@ -15,7 +15,7 @@ from layerpar.check import check
 from layerpar.config import RunConfig
 from layerpar.datasets.base import LoaderSpec
 from layerpar.errors import UserError
-from layerpar.ranks import Ranks
+from layerpar.rendezvous.ranks import Ranks
 from layerpar.seeds import stream_seed
 from layerpar.sequential.features import Features, worth_keeping
 from layerpar.sequential.shares import steps_per_block

@@ -11,7 +11,7 @@ from layerpar.check import check
 from layerpar.config import RunConfig
 from layerpar.engine.contract import Workload
 from layerpar.errors import UserError
-from layerpar.ranks import Ranks
+from layerpar.rendezvous.ranks import Ranks
 
 STEPS = 2
 SMALL = ("mode=serial", "architecture.depth=1", "architecture.norm=none")

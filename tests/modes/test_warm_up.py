@@ -8,7 +8,7 @@ from torch import Tensor
 
 from layerpar.config import RunConfig
 from layerpar.loop import warm_up
-from layerpar.ranks import Ranks
+from layerpar.rendezvous.ranks import Ranks
 
 STEPS = 3
 WAYS = (

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from layerpar.config import RunConfig
 from layerpar.datasets.base import LoaderSpec
-from layerpar.ranks import Ranks
+from layerpar.rendezvous.ranks import Ranks
 
 STEPS = 5
 

@@ -8,7 +8,7 @@ import pytest
 from recorded import MEBIBYTE, write_ended, write_run
 
 from layerpar.errors import UserError
-from layerpar.measure.records import exclusive_lock
+from layerpar.measure.status import exclusive_lock
 from layerpar.paths import RunDirectory
 from layerpar.results.groups import summarise
 from layerpar.results.load import find_run_directories, load

@@ -8,7 +8,7 @@ import torch.distributed as dist
 from tiny import on_workers
 
 from layerpar.measure.stopwatch import Stopwatch
-from layerpar.ranks import Ranks
+from layerpar.rendezvous.ranks import Ranks
 from layerpar.transport.links import Queue, Receiver, Sender, Wire
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ from tiny import on_workers
 from torch import Tensor
 
 from layerpar.measure.stopwatch import Stopwatch
-from layerpar.ranks import Ranks
+from layerpar.rendezvous.ranks import Ranks
 from layerpar.transport.replica_group import ReplicaGroup
 
 

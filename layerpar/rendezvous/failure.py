@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from layerpar.errors import DivergedError, LostPeerError, UserError
-from layerpar.measure.records import read_status, write_status
+from layerpar.measure.status import read_status, write_status
 from layerpar.measure.writing import write_json
 from layerpar.paths import RunDirectory
 

@@ -11,8 +11,8 @@ from tiny import composed
 
 import layerpar
 from layerpar.config import RunConfig
-from layerpar.measure.records import Results, summary
-from layerpar.measure.settings import effective, label
+from layerpar.summary.content import Results, summary
+from layerpar.summary.settings import effective, label
 
 HYBRID = (
     "mode=serial",

@@ -15,8 +15,8 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
-from layerpar import network
 from layerpar.errors import LostPeerError, UserError
+from layerpar.rendezvous import network
 from layerpar.variables import HOSTS, INTERFACE, NODE, STORE
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch.distributed as dist
 
 from layerpar.errors import LostPeerError
-from layerpar.liveness import Liveness
+from layerpar.rendezvous.liveness import Liveness
 
 Start = Callable[..., list[Liveness]]
 

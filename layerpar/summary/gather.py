@@ -12,9 +12,9 @@ from layerpar.config import RunConfig
 from layerpar.engine.contract import Assignment, Workload
 from layerpar.loop import Progress
 from layerpar.measure import environment
-from layerpar.measure.records import RankRecord, Results
 from layerpar.measure.stopwatch import Stopwatch
-from layerpar.ranks import shares_device, this_node
+from layerpar.rendezvous.ranks import shares_device, this_node
+from layerpar.summary.content import RankRecord, Results
 
 
 def gather_ranks(progress: Progress, stopwatch: Stopwatch, assignment: Assignment) -> tuple[RankRecord, ...]:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from layerpar import failure
 from layerpar.errors import LostPeerError, UserError
-from layerpar.failure import Failure
-from layerpar.measure.records import read_status, write_status
+from layerpar.measure.status import read_status, write_status
 from layerpar.paths import RunDirectory
+from layerpar.rendezvous import failure
+from layerpar.rendezvous.failure import Failure
 
 GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp"
 CLOSED = RuntimeError(f"{GLOO}/pair.cc:561] Connection closed by peer [127.0.0.1]:4248.")

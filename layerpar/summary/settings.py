@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from layerpar.config import RunConfig
+from layerpar.config import GROUPS, RunConfig
+from layerpar.spec import Settings
 
 WITHOUT_EFFECT = {
     "dataset.root",
@@ -40,8 +40,6 @@ def effective(config: RunConfig) -> dict[str, Any]:
     Left out are groups that no part of the run obeys, such as the objective of a mode without one, and
     `WITHOUT_EFFECT`. `workers` is the number of workers used.
     """
-    from layerpar.config import GROUPS, Settings
-
     flat = {field.name: getattr(config, field.name) for field in fields(Settings)}
     flat["workers"] = config.num_workers
     if config.phases:

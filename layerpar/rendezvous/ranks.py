@@ -9,10 +9,10 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from layerpar import liveness
 from layerpar.errors import UserError
-from layerpar.liveness import Liveness
-from layerpar.rendezvous import open_meeting
+from layerpar.rendezvous import liveness
+from layerpar.rendezvous.liveness import Liveness
+from layerpar.rendezvous.store import open_meeting
 from layerpar.variables import NODE
 
 
