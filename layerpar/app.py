@@ -6,62 +6,69 @@ Imports no torch until a run begins.
 from __future__ import annotations
 
 import argparse
-import os
-import sys
+import json
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from hydra.types import RunMode
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from layerpar.compose import choice, compose_and_call, composition, is_sweep, output_directory
 from layerpar.errors import UserError, require
-from layerpar.paths import config_directory
+from layerpar.session import Session, carrying_out, current
 
 if TYPE_CHECKING:
     from layerpar.run import Outcome
 
 EXIT_CODES = {"done": 0, "failed": 1, "diverged": 1, "refused": 2}
-ALONE = "compare times one run after the other; leave out hydra/launcher={}"
 SHARED = "hydra/launcher={} runs several at once on a machine: all are marked contended; do not quote seconds"
 
 
 def train(arguments: list[str], *, started: float) -> int:
     """`layerpar train`: one run, or with -m a sweep. Returns the exit code."""
-    console = Console()
-    outcomes: list[Outcome] = []
-    sweep: list[Path] = []
+    with carrying_out(Session("train", arguments, started)) as session:
+        compose_and_call("train", arguments, train_task)
+    if session.directory is None:
+        return _exit_code(session, session.outcomes[0]) if session.outcomes else 0
+    statuses = [outcome.status for outcome in session.outcomes] or _statuses_below(session.directory)
+    return max((EXIT_CODES.get(status, 1) for status in statuses), default=0)
 
-    def task(composed: DictConfig) -> None:
-        root, label = _output(), " → ".join(map(str, composed.phases)) or str(composed.mode.name)
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            sweep[:] = [Path(HydraConfig.get().sweep.dir)]
-            label = root.name
-        if _hydra_launcher() != "basic":
-            composed.launcher.runs_alone = False
-            if HydraConfig.get().job.num == 0:
-                Console(stderr=True).print(SHARED.format(_hydra_launcher()), soft_wrap=True)
-        outcome = _attempt(composed, root, console, label=label, started=time.time() if outcomes else started)
-        outcomes.append(outcome)
-        if sweep:
-            _say(console, outcome, label=label)
-        elif outcome.status == "done":
+
+def train_task(composed: DictConfig) -> float | None:
+    """One job of `layerpar train`, in whatever process Hydra's launcher calls it.
+
+    Returns:
+        What a sweeper optimises, see `optimized_metric`; None where the run has not come to it.
+
+    Raises:
+        UserError: the run has not ended well, where only this tells a sweeper or the process that asked.
+    """
+    session = current() or Session("train", (), time.time())
+    launcher, root = choice("launcher"), output_directory()
+    if launcher != "basic":
+        composed.launcher.runs_alone = False
+        if HydraConfig.get().job.num == 0:
+            Console(stderr=True).print(SHARED.format(launcher), soft_wrap=True)
+    files = composition(composed)
+    if not is_sweep():
+        label = " → ".join(map(str, composed.phases)) or str(composed.mode.name)
+        outcome = session.run(composed, root, label=label, again=False, composition=files)
+        if outcome.status == "done":
             from layerpar.results.show import show_run  # pandas and matplotlib: only once there is a result
 
-            show_run(outcome.directory.root, console)
-
-    with _finishing(sweep, console):
-        _compose_and_call("train", arguments, task)
-    if not sweep:
-        _raise_or_say(console, outcomes)
-    return max((EXIT_CODES[outcome.status] for outcome in outcomes), default=0)
+            show_run(outcome.directory.root, session.console)
+        return None
+    root = _member_directory(composed, root, below=Path(HydraConfig.get().sweep.dir))
+    outcome = session.run(composed, root, label=root.name, again=True, composition=files)
+    elsewhere = current() is None and outcome.status == "refused"
+    if outcome.status != "done" and (elsewhere or choice("sweeper") != "basic"):
+        raise UserError(f"{root.name} {outcome.status}: {outcome.message}")
+    return _optimized(outcome, composed.optimized_metric) if outcome.status == "done" else None
 
 
 def compare(arguments: list[str], *, started: float) -> int:
@@ -71,140 +78,142 @@ def compare(arguments: list[str], *, started: float) -> int:
     """
     from layerpar.variants import Planned, plan
 
-    console = Console()
-    root: list[Path] = []
     planned: list[Planned] = []
+    written: dict[Path, Mapping[str, str]] = {}
     errors: list[UserError] = []
-    codes: list[int] = []
 
     def task(composed: DictConfig) -> None:
-        job, launcher = HydraConfig.get(), _hydra_launcher()
-        is_sweep = job.mode == RunMode.MULTIRUN
-        root[:] = [Path(job.sweep.dir) if is_sweep else _output()]
-        prefix = f"{_output().name}/" if is_sweep else ""
+        job, root = HydraConfig.get(), output_directory()
+        if not is_sweep():
+            session.directory, session.key = root, "hydra.run.dir"
         places = [override for override in job.overrides.hydra if override.startswith("hydra.searchpath")]
         try:
-            require(launcher == "basic", ALONE.format(launcher))
-            planned.extend(plan(composed, [*places, *job.overrides.task], _output(), prefix=prefix))
+            prefix = f"{root.name}/" if is_sweep() else ""
+            planned.extend(plan(composed, [*places, *job.overrides.task], root, prefix=prefix))
+            written[root / ".hydra"] = composition(composed)
         except UserError as error:  # Hydra would announce it in lines of its own
             errors.append(error)
 
-    with _finishing(root, console):
-        _compose_and_call("compare", arguments, task)
+    with carrying_out(Session("compare", arguments, started)) as session:
+        compose_and_call("compare", arguments, task)
         if errors:
+            session.directory = None
             raise errors[0]
-        for number, run in enumerate(planned):
-            if not run.clear_incomplete():
-                console.print(f"{run.label}  done before", highlight=False)
-                continue
-            begun = time.time() if number else started
-            outcome = _attempt(run.composed, run.root, console, label=run.label, started=begun)
-            _say(console, outcome, label=run.label)
-            codes.append(EXIT_CODES[outcome.status])
-    return max(codes, default=0)
+        if session.directory is not None:
+            with _locked(session.directory, session.key):
+                for folder, files in written.items():
+                    folder.mkdir(exist_ok=True)
+                    for name, text in files.items():
+                        (folder / name).write_text(text)
+                session.series.total = len(planned)
+                for run in planned:
+                    root = _member_directory(run.composed, run.root, below=session.directory)
+                    with run.surroundings():
+                        session.run(run.composed, root, label=run.label, again=True)
+    return max((EXIT_CODES[outcome.status] for outcome in session.outcomes), default=0)
 
 
 def resume(arguments: list[str], *, started: float) -> int:
     """`layerpar resume`: go on with a run that was stopped. Returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="layerpar resume", description="Go on with a stopped run from its last checkpoint."
+        prog="layerpar resume",
+        description="Go on with a stopped run from its last checkpoint.",
+        epilog="With epochs=N it ends after N epochs instead, its learning rate from the checkpoint on as in "
+        "a run that was planned for N; a run that is done needs keep_checkpoint=true for that. workers=N is "
+        "for modes whose result does not depend on it.",
     )
     parser.add_argument("directory", type=Path, metavar="RUN_DIR", help="the run's directory")
+    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="epochs=N, workers=N")
     given = parser.parse_args(arguments)
+    changes = dict(_change(text) for text in given.changes)
     from layerpar.results.show import show_run
     from layerpar.run import resume as go_on
 
-    console = Console()
-    outcome = go_on(given.directory, console, started=started)
+    with carrying_out(Session("resume", arguments, started)) as session:
+        outcome = go_on(given.directory, changes, session.console, started=started)
+        session.outcomes.append(outcome)
     if outcome.status == "done":
-        show_run(outcome.directory.root, console)
-    _raise_or_say(console, [outcome])
-    return EXIT_CODES[outcome.status]
+        show_run(outcome.directory.root, session.console)
+    return _exit_code(session, outcome)
 
 
-def _attempt(composed: DictConfig, root: Path, console: Console, *, label: str, started: float) -> Outcome:
-    from layerpar.config import parse
-    from layerpar.paths import RunDirectory
-    from layerpar.run import Outcome, execute
-
-    try:
-        config = parse(composed)
-        return execute(config, composed, root, console, label=label, started=started)
-    except UserError as error:
-        return Outcome(RunDirectory(root), "refused", str(error))
-
-
-def _hydra_launcher() -> str:
-    return str(HydraConfig.get().runtime.choices["hydra/launcher"])
-
-
-def _output() -> Path:
-    return Path(HydraConfig.get().runtime.output_dir)
-
-
-def _say(console: Console, outcome: Outcome, *, label: str) -> None:
-    suffix = "" if outcome.message is None else f": {outcome.message}"
-    console.print(f"{label}  {outcome.status}{suffix}", soft_wrap=True, markup=False, highlight=False)
-
-
-def _raise_or_say(console: Console, outcomes: list[Outcome]) -> None:
-    for outcome in outcomes:
-        if outcome.status == "refused":
-            raise UserError(str(outcome.message))
-        if outcome.message is not None:
-            _say(Console(stderr=True), outcome, label="layerpar")
-            console.print(f"run directory: {outcome.directory.root}", soft_wrap=True)
+def _change(text: str) -> tuple[str, int]:
+    key, _, value = text.partition("=")
+    require(
+        key in ("epochs", "workers") and value.isdigit() and int(value) > 0,
+        f"{text} cannot be changed; try epochs=N or workers=N",
+    )
+    return key, int(value)
 
 
 @contextmanager
-def _finishing(directories: list[Path], console: Console) -> Iterator[None]:
-    """Write table and figures of what was completed, also when the rest was interrupted."""
-    from layerpar.launchers.base import Interrupted
-
-    try:
-        yield
-    except Interrupted:
-        _show(directories, console)
-        raise
-    _show(directories, console)
-
-
-def _show(directories: list[Path], console: Console) -> None:
-    for directory in directories:
-        from layerpar.results.show import show_sweep
-
-        show_sweep(directory, console)
-
-
-def _compose_and_call(config_name: str, arguments: list[str], task: Callable[[DictConfig], None]) -> None:
-    """Let Hydra compose `config_name` from the command line and call `task` once per job.
+def _locked(directory: Path, key: str) -> Iterator[None]:
+    """Within, no other command compares in this directory.
 
     Raises:
-        UserError: what Hydra says of a bad command line, in one line.
+        UserError: one does, or it is a run's own.
     """
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = [f"layerpar {config_name}", *arguments]
-    decorated = hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=config_name)
-    try:
-        decorated(task)()
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_one_line(error)) from error
-    except OSError as error:
-        raise UserError(
-            f"cannot write {error.filename}: {error.strerror}; try hydra.run.dir=DIRECTORY"
-        ) from error
+    from layerpar.measure.records import exclusive_lock
+    from layerpar.paths import RunDirectory
+
+    own = RunDirectory(directory)
+    require(not own.run_yaml.exists(), f"{directory} already holds a run; try {key}=ANOTHER")
+    with exclusive_lock(own):
+        yield
 
 
-def _one_line(error: Exception) -> str:
-    if isinstance(error, MissingConfigException) and error.options:
-        group, _, option = str(error.missing_cfg_file).rpartition("/")
-        others = ", ".join(error.options)
-        return f"{group}={option} is not known; try {group}={error.options[0]} (one of {others})"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if "mbiguous value" in lines[0]:
-        return f"{lines[0]}; a list of values is a sweep: try layerpar train -m …"
-    if "not override" in lines[0]:
-        return f"{lines[0]} There is no such key; layerpar train --help lists them"
-    if isinstance(error, OverrideParseException):
-        return f"{error.override}: {lines[0]}; try '{error.override.partition('=')[0]}=VALUE'"
-    return " ".join(lines)
+def _member_directory(composed: DictConfig, root: Path, *, below: Path) -> Path:
+    """Where a member of a sweep runs: where this very run was begun before, else a directory of its own.
+
+    Its number changes with the members beside it, so an earlier one is found by what it is.
+    """
+    text = OmegaConf.to_yaml(composed, resolve=True)
+    for path in sorted(below.rglob("run.yaml")):
+        if path.read_text() == text:
+            if path.parent != root and root.is_dir() and not any(root.iterdir()):
+                root.rmdir()  # Hydra's, for the new number
+            return path.parent
+    place, number = root, 2
+    while _holds_run(place):
+        place, number = root.with_name(f"{root.name}-{number}"), number + 1
+    return place
+
+
+def _holds_run(place: Path) -> bool:
+    from layerpar.measure.records import read_status
+    from layerpar.paths import RunDirectory
+
+    status = RunDirectory(place).status
+    return status.exists() and read_status(RunDirectory(place))["status"] != "refused"
+
+
+def _statuses_below(directory: Path) -> list[str]:
+    """Of the runs that other processes have run."""
+    from layerpar.measure.records import current_status
+    from layerpar.paths import RunDirectory
+
+    return [current_status(RunDirectory(path.parent))["status"] for path in directory.rglob("status.json")]
+
+
+def _optimized(outcome: Outcome, metric: str | None) -> float | None:
+    """The number of a finished run that a sweeper is told: the larger for accuracy, the smaller for time."""
+    summary = json.loads(outcome.directory.summary.read_text())
+    if metric is None:
+        metric = "validation_accuracy" if summary.get("validation_accuracy") is not None else "test_accuracy"
+    value = summary[metric]
+    return math.inf if value is None else float(value)
+
+
+def _exit_code(session: Session, outcome: Outcome) -> int:
+    """Of a command that ran a single run; says what went wrong.
+
+    Raises:
+        UserError: the run was refused.
+    """
+    if outcome.status == "refused":
+        raise UserError(str(outcome.message))
+    if outcome.message is not None:
+        text = f"layerpar: {outcome.status}: {outcome.message}"
+        Console(stderr=True).print(text, soft_wrap=True, markup=False, highlight=False)
+        session.print(f"run directory: {outcome.directory.root}")
+    return EXIT_CODES[outcome.status]

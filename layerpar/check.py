@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import fields
 
 import torch
 
 from layerpar.architectures.base import Network
 from layerpar.config import RunConfig
 from layerpar.datasets.base import DatasetInfo
-from layerpar.errors import require
+from layerpar.errors import require, require_choice
 from layerpar.measure.metrics import check_installed
+from layerpar.measure.records import Results
 from layerpar.ranks import worker_device
+
+METRICS = tuple(field.name for field in fields(Results) if field.type == "float | None")
+"""What a run can be optimised for."""
 
 
 def check(config: RunConfig) -> DatasetInfo:
@@ -31,13 +36,25 @@ def check(config: RunConfig) -> DatasetInfo:
         f"batch_size={config.batch_size} is larger than the {info.num_train} training samples of "
         f"{config.dataset.name}; try batch_size={info.num_train}",
     )
+    require(
+        config.dataset.validation == 0 or info.num_validation > 0,
+        f"dataset={config.dataset.name} holds nothing out for validation; try dataset.validation=0",
+    )
     if config.tensorboard:
         check_installed()
-    most = info.num_train // config.batch_size
+    most = min(info.num_train // config.batch_size, config.evaluate_every_steps or info.num_train)
     require(
         config.trace_steps <= most,
-        f"trace_steps={config.trace_steps} is more than the {most} steps of an epoch; try trace_steps={most}",
+        f"trace_steps={config.trace_steps} is more than the {most} steps until the first evaluation; "
+        f"try trace_steps={most}",
     )
+    metric = config.optimized_metric
+    if metric is not None:
+        require_choice("optimized_metric", metric, METRICS)
+        require(
+            metric != "time_to_target_seconds" or config.target_accuracy is not None,
+            f"optimized_metric={metric} needs a target; try target_accuracy=0.95",
+        )
     for phase in config.parts:
         with phase.naming():
             if config.compile:

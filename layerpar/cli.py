@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import codecs
+import io
 import os
 import sys
 import time
@@ -21,6 +23,7 @@ commands:
   resume    go on with a stopped run         layerpar resume outputs/…
   report    table of finished runs           layerpar report outputs/… --format markdown
   plot      figures of finished runs         layerpar plot outputs/…
+  predict   on more workers, other links     layerpar predict workers=1,2,4,8 link=1gbit
   doctor    is this machine ready?           layerpar doctor
 
 layerpar COMMAND --help says more. Tab completion for bash: eval "$(layerpar train -sc install=bash)"
@@ -28,13 +31,44 @@ layerpar COMMAND --help says more. Tab completion for bash: eval "$(layerpar tra
 RUNNING = ("train", "compare", "resume")
 """The commands that start workers."""
 
-FORMATS = ("table", "markdown", "csv", "json", "html")
+FORMATS = ("table", "markdown", "latex", "csv", "json", "html")
+FIGURE_FORMATS = ("png", "svg", "pdf")
+PREDICTION_FORMATS = ("table", "markdown", "latex", "csv", "json")
+
+
+IN_ASCII = {"∞": "inf", "±": "+/-", "→": "->", "÷": "/", "·": "-", "…": "...", "─": "-", "\xa0": " "}
+
+PREDICT = """\
+How long a step would take in every way of training: layers are measured one by one on this machine, the
+messages between them are simulated. Nothing is trained.
+
+keys of the prediction:
+  workers=1,2,4      numbers of workers (1, 2, 4 ... as far as there are layers)
+  link=10gbit,1gbit  between them: loopback nvlink 100gbit 10gbit 1gbit 100mbit
+  bandwidth=0.5,2    links of so many Gbit/s instead
+  latency=50         of every link, in microseconds
+  memory=16          of a worker, in GiB (this machine's, or its GPU's)
+  steps=390          between two evaluations (those of an epoch)
+all others are those of a run: layerpar train --help lists them.
+'+variants.zbv=["mode=pipeline","mode.schedule=zbv"]' adds a way of training, ~variants.data leaves one out.
+"""
 
 
 def main() -> None:
     """Entry point of the `layerpar` command."""
     put_standard_library_first()
+    codecs.register_error("layerpar", _in_ascii)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="layerpar")
     sys.exit(run(sys.argv[1:], started=time.time()))
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    """What stands for characters that the output's encoding does not have."""
+    assert isinstance(error, UnicodeEncodeError)
+    missing = error.object[error.start : error.end]
+    return "".join(IN_ASCII.get(character, "?") for character in missing), error.end
 
 
 def run(arguments: list[str], *, started: float) -> int:
@@ -111,16 +145,46 @@ def _plot(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="layerpar plot", description="Figures of finished runs.")
     parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="run or sweep directory")
     parser.add_argument("--output", type=Path, help="folder for the figures (default: DIR/figures)")
+    parser.add_argument(
+        "--format",
+        nargs="+",
+        choices=FIGURE_FORMATS,
+        default=["png", "svg"],
+        help="files of each figure (png svg)",
+    )
     given = parser.parse_args(arguments)
     from layerpar.results.plots.draw import plot
 
-    drawn = plot(given.directories, given.output or given.directories[0] / "figures")
+    drawn = plot(given.directories, given.output or given.directories[0] / "figures", formats=given.format)
     for path in drawn.written:
         print(path)
-    for figure, reason in drawn.left_out.items():
-        print(f"left out {figure}: {reason}", file=sys.stderr)
-    for problem in drawn.problems:
-        print(f"skipped {problem}", file=sys.stderr)
+    for figure, reason in drawn.not_drawn.items():
+        print(f"not drawn: {figure}: {reason}", file=sys.stderr)
+    for reason in drawn.skipped:
+        print(f"skipped {reason}", file=sys.stderr)
+    return 0
+
+
+def _predict(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="layerpar predict",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=PREDICT,
+    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="see above")
+    parser.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="DIR",
+        help="an earlier prediction or run, for layer times",
+    )
+    parser.add_argument("--format", choices=PREDICTION_FORMATS, default="table")
+    parser.add_argument("--output", type=Path, help="folder for figures, table and layer times")
+    given = parser.parse_args(arguments)
+    from layerpar.predict.command import predict
+
+    predict(given.overrides, source=given.source, form=given.format, output=given.output)
     return 0
 
 
@@ -133,7 +197,7 @@ def _doctor(arguments: list[str]) -> int:
     return examine()
 
 
-COMMANDS = {"report": _report, "plot": _plot, "doctor": _doctor}
+COMMANDS = {"report": _report, "plot": _plot, "predict": _predict, "doctor": _doctor}
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,7 +14,13 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from layerpar.measure.environment import PACKAGES, available_cores, cpu_name, installed_version
+from layerpar.measure.environment import (
+    PACKAGES,
+    available_cores,
+    available_memory_bytes,
+    cpu_name,
+    installed_version,
+)
 from layerpar.paths import config_directory
 
 MARKS = {True: "[green]ok[/]", False: "[red]wrong[/]", None: "[dim]-[/]"}
@@ -84,6 +91,9 @@ def _machine() -> Iterator[Finding]:
     yield Finding("processor", cpu_name(), None)
     cores = available_cores()
     yield Finding("cores", f"{cores}: up to {cores} workers of one thread without contention", None)
+    yield Finding("memory", f"{available_memory_bytes() / 2**30:.1f} GiB", None)
+    slurm = "srun is there: launcher=slurm" if shutil.which("srun") else "no srun: launcher=local or hosts"
+    yield Finding("Slurm", slurm, None)
     threads = os.environ.get("OMP_NUM_THREADS")
     yield Finding("OMP_NUM_THREADS", threads or "unset (each worker sets threads_per_worker itself)", None)
 

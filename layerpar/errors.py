@@ -7,12 +7,25 @@ class UserError(Exception):
     """A mistake in what was asked for: one line that ends with the override that repairs it."""
 
 
+class RefusedError(UserError):
+    """A worker that was started by hand leaves a run alone, and all that is written of it."""
+
+
 class DivergedError(Exception):
     """The training loss stopped being a finite number."""
 
     def __init__(self, step: int, loss: float) -> None:
         super().__init__(f"loss became {loss} at step {step}; try a smaller optimizer.lr")
         self.step = step
+
+
+class LostPeerError(Exception):
+    """Another worker did not answer, or is gone. `silent`: those known to show no sign of life."""
+
+    def __init__(self, message: str, *, silent: tuple[int, ...] = (), timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.silent = silent
+        self.timed_out = timed_out
 
 
 def require(condition: bool, message: str) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import traceback
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from layerpar.errors import DivergedError, UserError
-from layerpar.measure.records import read_status, write_json, write_status
+from layerpar.errors import DivergedError, LostPeerError, UserError
+from layerpar.measure.records import read_status, write_status
+from layerpar.measure.writing import write_json
 from layerpar.paths import RunDirectory
 
 FINAL = ("done", "diverged", "failed")
@@ -24,15 +26,6 @@ KNOWN_CAUSES = {
 """What torch says of a mistake in the settings, and the override that repairs it."""
 
 
-class LostPeerError(Exception):
-    """Another worker did not answer, or is gone. `silent`: those known to show no sign of life."""
-
-    def __init__(self, message: str, *, silent: tuple[int, ...] = (), timed_out: bool = False) -> None:
-        super().__init__(message)
-        self.silent = silent
-        self.timed_out = timed_out
-
-
 @dataclass(frozen=True)
 class Failure:
     """What a worker says of its end.
@@ -42,12 +35,14 @@ class Failure:
         lost_peer: It only failed because another worker did not answer, or was gone.
         timed_out: It waited for `launcher.timeout_seconds` before that.
         silent: Workers that showed no sign of life during that time.
+        host: Where the worker ran, in a run across hosts.
     """
 
     message: str
     lost_peer: bool = False
     timed_out: bool = False
     silent: tuple[int, ...] = ()
+    host: str | None = None
 
 
 def explain(error: BaseException, *, silent: tuple[int, ...] = ()) -> Failure:
@@ -110,8 +105,11 @@ def rank_of_this_process() -> int:
 
 
 def show(error: BaseException) -> None:
-    """The traceback, in the worker's log."""
-    traceback.print_exception(error)
+    """In the worker's log: a user's mistake as one line, anything else with its traceback."""
+    if isinstance(error, UserError):
+        print(f"layerpar: {error}", file=sys.stderr)
+    else:
+        traceback.print_exception(error)
 
 
 def _root(error: BaseException) -> BaseException:

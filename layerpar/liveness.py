@@ -13,7 +13,7 @@ import time
 
 import torch.distributed as dist
 
-from layerpar.failure import LostPeerError
+from layerpar.errors import LostPeerError
 
 MOST_POLL_SECONDS = 0.05
 
@@ -38,6 +38,7 @@ class Liveness:
         now = time.monotonic()
         self._seen: dict[int, tuple[bytes, float]] = dict.fromkeys(range(world_size), (b"0", now))
         self._last_look = now
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
     def join(self, *, seconds: float) -> list[int]:
@@ -72,6 +73,13 @@ class Liveness:
         self._arrive()
         if self._rank == 0:
             self._wait()
+        self.end()
+
+    def end(self) -> None:
+        """Give no more signs of life."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def silent(self) -> tuple[int, ...]:
         """Workers without a sign of life for most of `timeout_seconds`; if the store itself does not
@@ -103,7 +111,7 @@ class Liveness:
 
     def _beat(self) -> None:
         interval = self._timeout_seconds / 5
-        while True:
+        while not self._over.is_set():
             try:
                 self._beats += 1
                 self._store.set(self._alive(self._rank), str(self._beats))
@@ -116,7 +124,7 @@ class Liveness:
                 RuntimeError
             ):  # whoever kept the store has ended: so will the others, for reasons of their own
                 return
-            time.sleep(interval)
+            self._over.wait(interval)
 
     def _alive(self, rank: int) -> str:
         return f"layerpar/alive/{rank}"

@@ -151,8 +151,7 @@ class OptimizerConfig:
 
     def updater(self, parameters: Iterable[Tensor], total_steps: int, *, first_step: int = 0) -> Updater:
         """The optimizer for these parameters with its schedule over `total_steps`, from `first_step` on."""
-        optimizer = self.build(parameters)
-        return Updater(optimizer, self.schedule.build(optimizer, total_steps, first_step=first_step))
+        return Updater(self.build(parameters), self.schedule, total_steps, first_step=first_step)
 
     def inherits(self, before: OptimizerConfig) -> bool:
         """Whether it can go on with the other's moments: the same but for learning rate and schedule."""
@@ -163,9 +162,15 @@ class OptimizerConfig:
 class Updater:
     """An optimizer and its schedule, stepped together."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, scheduler: LRScheduler | None) -> None:
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, schedule: Schedule, total_steps: int, *, first_step: int
+    ) -> None:
         self._optimizer = optimizer
-        self._scheduler = scheduler
+        self._schedule = schedule
+        self._total_steps = total_steps
+        self._rates = [group["lr"] for group in optimizer.param_groups]
+        self._step = first_step
+        self._scheduler = schedule.build(optimizer, total_steps, first_step=first_step)
 
     def step(self) -> None:
         """Update the parameters from their gradients, then forget the gradients."""
@@ -174,19 +179,22 @@ class Updater:
                 parameter.grad = torch.empty_like(parameter).copy_(parameter.grad)
         self._optimizer.step()
         self._optimizer.zero_grad()
+        self._step += 1
         if self._scheduler is not None:
             self._scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
         """A copy that later steps leave alone."""
-        scheduler = None if self._scheduler is None else self._scheduler.state_dict()
-        return deepcopy({"optimizer": self._optimizer.state_dict(), "scheduler": scheduler})
+        return deepcopy({"optimizer": self._optimizer.state_dict(), "step": self._step})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Go on from `state_dict`, at the rate that this run's schedule has there."""
         self._optimizer.load_state_dict(deepcopy(state["optimizer"]))
-        if self._scheduler is not None:
-            self._scheduler.load_state_dict(deepcopy(state["scheduler"]))
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate
+            group.pop("initial_lr", None)
+        self._step = state["step"]
+        self._scheduler = self._schedule.build(self._optimizer, self._total_steps, first_step=self._step)
 
     def optimizer_state(self, named: Iterable[tuple[str, Tensor]]) -> OptimizerState:
         """A copy of the moments of those of these parameters that are this optimizer's."""

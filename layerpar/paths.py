@@ -21,8 +21,23 @@ class RunDirectory:
         return self.root / "status.json"
 
     @property
+    def lock(self) -> Path:
+        """Locked by the process that runs this directory; see `layerpar.measure.records.exclusive_lock`."""
+        return self.root / ".lock"
+
+    @property
+    def hydra(self) -> Path:
+        """The folder with what Hydra composed, for people to read."""
+        return self.root / ".hydra"
+
+    @property
+    def live(self) -> Path:
+        """The step that training has come to; only while it trains."""
+        return self.root / ".step"
+
+    @property
     def metrics(self) -> Path:
-        """One flushed JSON line per evaluation and per log interval."""
+        """One flushed JSON line per evaluation and per log interval, once a segment is over."""
         return self.root / "metrics.jsonl"
 
     @property
@@ -55,9 +70,14 @@ class RunDirectory:
         """What a stopped run can go on from; see `layerpar.checkpoint`."""
         return self.root / "checkpoint"
 
+    @property
+    def logs(self) -> Path:
+        """A folder for each worker."""
+        return self.root / "logs"
+
     def log(self, rank: int) -> Path:
         """The folder with the standard output and standard error of one worker."""
-        return self.root / "logs" / str(rank)
+        return self.logs / str(rank)
 
     def error(self, rank: int) -> Path:
         """What one worker says of its failure."""

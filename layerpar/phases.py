@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from layerpar import liveness
 from layerpar.config import RunConfig
 from layerpar.datasets.base import Loader, LoaderSpec
 from layerpar.engine.contract import Engine, Workload
@@ -70,6 +71,7 @@ def assemble(
         first_step=sum(part.config.epochs for part in config.parts[:phase]) * steps_per_epoch,
         recorded_decisions=recorded_decisions,
     )
+    liveness.meet()
     engine = own.mode.engine(workload) if ranks.rank < num_working else IdleEngine()
     if handed_over is not None:
         engine.set_optimizer_state(handed_over.moments)

@@ -4,19 +4,59 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from layerpar.measure.live import read_live
 from layerpar.measure.records import read_status
 from layerpar.paths import RunDirectory
 
 POLL_SECONDS = 0.2
+
+
+@dataclass
+class Series:
+    """How far a sweep or a comparison is.
+
+    Attributes:
+        total: Its runs; None where a sweeper decides as it goes.
+        seconds: How long each run took that was done since the command was given.
+        passed: Runs that were done before.
+    """
+
+    total: int | None
+    seconds: list[float] = field(default_factory=list)
+    passed: int = 0
+
+    def title(self, label: str) -> str:
+        """Which run this is of how many, and how long all that are left may take."""
+        number = len(self.seconds) + self.passed + 1
+        if self.total is None:
+            return f"run {number} · {label}"
+        left = ""
+        if self.seconds:
+            mean = sum(self.seconds) / len(self.seconds)
+            left = f", {_duration(mean * (self.total - number + 1))} left"
+        return f"run {number} of {self.total}{left} · {label}"
+
+    def count(self, seconds: float | None) -> None:
+        """A run has ended, after so many seconds; None if it was done before."""
+        if seconds is None:
+            self.passed += 1
+        else:
+            self.seconds.append(seconds)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
 
 
 @dataclass
@@ -46,14 +86,15 @@ def show_progress(
 
     Args:
         console: Where to.
-        directory: The run's; its workers write `status.json` and `metrics.jsonl`.
+        directory: The run's; its workers write `status.json`, `metrics.jsonl` and the step they have come to.
         label: Names the run.
         total_steps: Steps of the whole run.
         offset: Bytes of `metrics.jsonl` that were there before, and are not shown.
     """
     finished = threading.Event()
-    show = _live if console.is_terminal else _plain
-    arguments = (console, directory, offset, label, total_steps, finished)
+    # Not console.is_terminal: FORCE_COLOR asks for colours, not for a bar in a file.
+    show: Callable[..., None] = _live if console.file.isatty() else _plain
+    arguments = (console, directory, Tail(directory.metrics, offset), label, total_steps, finished)
     thread = threading.Thread(target=show, args=arguments, daemon=True)
     thread.start()
     try:
@@ -69,6 +110,7 @@ def describe(line: dict[str, Any]) -> str:
     parts += [f"epoch {line['epoch']}"]
     for key, form in (
         ("train_loss", "loss {:.3f}"),
+        ("validation_accuracy", "validation {:.2%}"),
         ("test_accuracy", "accuracy {:.2%}"),
         ("samples_per_second", "{:,.0f} samples/s"),
     ):
@@ -80,19 +122,18 @@ def describe(line: dict[str, Any]) -> str:
 def _live(
     console: Console,
     directory: RunDirectory,
-    offset: int,
+    tail: Tail,
     label: str,
     total_steps: int,
     finished: threading.Event,
 ) -> None:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[numbers]}"),
+        TextColumn("{task.fields[numbers]}", markup=False),
     )
-    tail = Tail(directory.metrics, offset)
     latest: dict[str, Any] = {}
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(label, total=total_steps, numbers="")
@@ -102,26 +143,23 @@ def _live(
                 latest |= line
             numbers = describe(latest) if "epoch" in latest else ""
             doing = status["phase"] or status["status"]
-            progress.update(
-                task, description=f"{label} · {doing}", completed=latest.get("step", 0), numbers=numbers
-            )
+            done = max(latest.get("step", 0), read_live(directory.live))
+            progress.update(task, description=f"{label} · {doing}", completed=done, numbers=numbers)
 
 
 def _plain(
     console: Console,
     directory: RunDirectory,
-    offset: int,
+    tail: Tail,
     label: str,
     total_steps: int,
     finished: threading.Event,
 ) -> None:
-    tail = Tail(directory.metrics, offset)
     done = False
     while not done:
         done = finished.wait(POLL_SECONDS)
         for line in tail.read():
             if line["event"] == "evaluate":
                 steps = f"step {line['step']}/{total_steps}"
-                console.print(
-                    f"{label}  {steps}  {describe(line)}  {line['train_seconds']:.1f} s", soft_wrap=True
-                )
+                text = f"{label}  {steps}  {describe(line)}  {line['train_seconds']:.1f} s"
+                console.print(text, soft_wrap=True, markup=False, highlight=False)

@@ -11,9 +11,9 @@ import torch.distributed as dist
 
 from layerpar import liveness
 from layerpar.errors import UserError
-from layerpar.failure import LostPeerError
 from layerpar.liveness import Liveness
-from layerpar.rendezvous import open_store
+from layerpar.rendezvous import open_meeting
+from layerpar.variables import NODE
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,11 @@ def shares_device(device: torch.device, local_world_size: int) -> bool:
     return device.type == "cuda" and local_world_size > torch.cuda.device_count()
 
 
+def this_node() -> int:
+    """The number of this worker's host among those of the run, from 0."""
+    return int(os.environ.get(NODE, os.environ.get("GROUP_RANK", "0")))  # torchrun's word for it
+
+
 def join(device: torch.device, *, timeout_seconds: float, join_seconds: float) -> Ranks:
     """Join the other workers, as the launcher has described them in the environment. Collective.
 
@@ -71,22 +76,23 @@ def join(device: torch.device, *, timeout_seconds: float, join_seconds: float) -
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" and not shared else "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    meeting = open_store(seconds=join_seconds)
+    meeting = open_meeting(join_seconds=join_seconds)
     rank, world_size, store = meeting.rank, meeting.world_size, meeting.store
     here = Liveness(store, rank, world_size, timeout_seconds=timeout_seconds)
     missing = here.join(seconds=join_seconds)
     if missing:
-        raise LostPeerError(
-            f"worker {missing[0]} did not come within launcher.join_seconds={join_seconds}", silent=()
-        )
+        raise meeting.failure(f"worker {missing[0]} did not come within launcher.join_seconds={join_seconds}")
     liveness.begin(here)
-    dist.init_process_group(
-        backend,
-        store=dist.PrefixStore("torch", store),
-        rank=rank,
-        world_size=world_size,
-        timeout=timedelta(seconds=join_seconds),
-    )
+    try:
+        dist.init_process_group(
+            backend,
+            store=dist.PrefixStore("torch", store),
+            rank=rank,
+            world_size=world_size,
+            timeout=timedelta(seconds=join_seconds),
+        )
+    except RuntimeError as error:
+        raise meeting.failure("workers could not connect to each other") from error
     timeout = timedelta(seconds=timeout_seconds)
     store.set_timeout(timeout)
     _set_timeout(timeout)

@@ -26,13 +26,19 @@ class Settings:
         precision: `fp32`, or `bf16` for autocast.
         compile: Compile forward and backward (`torch.compile`), in the warm-up steps.
         threads_per_worker: CPU threads of each worker.
-        target_accuracy: Test accuracy in [0, 1] whose first reaching is timed; null for none.
+        target_accuracy: Accuracy in (0, 1] whose first reaching by an evaluation is timed; null for none.
         warmup_steps: Steps run before the clock starts, whose effect is thrown away.
         log_every_steps: Steps between two training lines of `metrics.jsonl`.
-        trace_steps: Steps in the middle of the first epoch whose timeline is recorded on every worker; they
-            take a little longer for it.
+        trace_steps: Steps in the middle of the first epoch (of its first `evaluate_every_steps`) whose
+            timeline is recorded on every worker; they take a little longer for it.
+        evaluate_every_steps: Steps between two evaluations within an epoch; 0 for one at its end only. The
+            clock stops for it, so what is in flight is completed first: the objectives that stream drain, and
+            rounds of aggregation end.
         tensorboard: Write the scalars of `metrics.jsonl` for TensorBoard too.
         checkpoint_every: Epochs between two checkpoints; 0 for none.
+        keep_checkpoint: Keep the last checkpoint of a finished run, so that it can go on with more epochs.
+        optimized_metric: The number of `summary.json` that a sweeper is told of a run; null for the
+            validation accuracy, or the test accuracy where nothing is held out.
     """
 
     seed: int
@@ -47,14 +53,17 @@ class Settings:
     warmup_steps: int
     log_every_steps: int
     trace_steps: int
+    evaluate_every_steps: int
     tensorboard: bool
     checkpoint_every: int
+    keep_checkpoint: bool
+    optimized_metric: str | None
 
     def __post_init__(self) -> None:
         for key in ("workers", "epochs", "batch_size", "threads_per_worker", "log_every_steps"):
             require_at_least(key, getattr(self, key), 1)
         check_seed("seed", self.seed)
-        for key in ("warmup_steps", "trace_steps", "checkpoint_every"):
+        for key in ("warmup_steps", "trace_steps", "evaluate_every_steps", "checkpoint_every"):
             require_at_least(key, getattr(self, key), 0)
         require_choice("device", self.device, ("auto", "cpu", "cuda"))
         require_choice("precision", self.precision, ("fp32", "bf16"))

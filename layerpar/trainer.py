@@ -2,53 +2,96 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import accumulate
-from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from layerpar import checkpoint, liveness
 from layerpar.config import Phase, RunConfig, load
 from layerpar.datasets.base import Loader
 from layerpar.engine.contract import Engine, Workload
-from layerpar.errors import DivergedError, UserError
-from layerpar.launchers.base import STARTED_VARIABLE
-from layerpar.measure import environment, trace
-from layerpar.measure.gather import gather_ranks, results
+from layerpar.errors import DivergedError, RefusedError, UserError, require
+from layerpar.loop import Progress, Segment, evaluate, train_epoch, warm_up
+from layerpar.measure import environment, pauses, trace
+from layerpar.measure.gather import gather_contention, gather_environment, gather_ranks, results
+from layerpar.measure.live import LiveStep
 from layerpar.measure.metrics import MetricsLog
-from layerpar.measure.records import method, summary, write_json, write_status
+from layerpar.measure.records import (
+    Results,
+    exclusive_lock,
+    method,
+    read_status,
+    summary,
+    write_status,
+)
 from layerpar.measure.stopwatch import Stopwatch
+from layerpar.measure.writing import write_json, write_tensors
 from layerpar.paths import RunDirectory
 from layerpar.phases import assemble, hand_over
 from layerpar.ranks import Ranks, join, worker_device
-from layerpar.train import Progress, evaluate, train_epoch, warm_up
+from layerpar.seeds import random_state, seed_generators, set_random_state
+from layerpar.variables import PARENT, STARTED
 
 
 def work(directory: RunDirectory) -> None:
-    """Do what the directory's `run.yaml` says, as one of its workers. Collective."""
-    started = float(os.environ.get(STARTED_VARIABLE, time.time()))
+    """Do what the directory's `run.yaml` says, as one of its workers. Collective.
+
+    Raises:
+        UserError: the run is done or there is none, or there are not as many workers as it wants.
+    """
+    require(
+        directory.run_yaml.is_file(),
+        f"{directory.root} holds no {directory.run_yaml.name}; try a directory that layerpar train has made",
+    )
     config = load(directory.run_yaml)
-    if int(os.environ["WORLD_SIZE"]) != config.num_workers:
-        raise UserError(
-            f"run.yaml wants {config.num_workers} workers; try --nproc-per-node {config.num_workers}"
-        )
+    done = directory.status.exists() and read_status(directory)["status"] == "done"
+    if done:
+        raise RefusedError(f"{directory.root} is done; try another directory with a copy of its run.yaml")
+    num_workers = config.num_workers
+    if int(os.environ["WORLD_SIZE"]) != num_workers:
+        raise RefusedError(f"run.yaml wants {num_workers} workers; try --nproc-per-node {num_workers}")
     torch.set_num_threads(config.threads_per_worker)
-    try:
-        run(config, directory, started=started)
-    except DivergedError as error:
-        write_status(directory, "diverged", message=str(error), step=error.step)
-        raise
+    started = float(os.environ.get(STARTED, time.time()))
+    with nullcontext() if PARENT in os.environ else _by_hand(directory):
+        try:
+            run(config, directory, started=started)
+        except DivergedError as error:
+            write_status(directory, "diverged", message=str(error), step=error.step)
+            raise
     liveness.leave()
     dist.destroy_process_group()
 
 
+@contextmanager
+def _by_hand(directory: RunDirectory) -> Iterator[None]:
+    """What the parent does for a run, where there is none: the first worker holds its lock.
+
+    Raises:
+        RefusedError: another process runs it.
+    """
+    if os.environ["RANK"] != "0":
+        yield
+        return
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive_lock(directory))
+        except UserError as error:
+            raise RefusedError(str(error)) from None
+        checkpoint.clear_unfinished(directory)
+        yield
+
+
 def run(config: RunConfig, directory: RunDirectory, *, started: float) -> None:
     """Train as `config` says, or go on from its checkpoint, and leave the records in `directory`. Collective.
+
+    The status `done` is the last that is written; only then the checkpoints go.
 
     Args:
         config: The run.
@@ -61,26 +104,24 @@ def run(config: RunConfig, directory: RunDirectory, *, started: float) -> None:
         timeout_seconds=config.launcher.timeout_seconds,
         join_seconds=config.launcher.join_seconds,
     )
+    found = gather_environment(device)
     if ranks.rank == 0:
         write_status(directory, "running", phase="measuring")
-        write_json(directory.environment, environment.describe(device))
+        write_json(directory.environment, found)
+        write_json(directory.summary, summary(config, "running", Results()))
     trainer = Trainer(config, directory, Stopwatch(device), Progress())
-    workload, engine = trainer.run_phases(ranks, started=started)
+    with pauses.watching(trainer.stopwatch.count_pause):
+        workload, engine = trainer.run_phases(ranks, started=started)
     records = gather_ranks(trainer.progress, trainer.stopwatch, engine.assignment)
+    contended = gather_contention(config, device, decodes=engine.reads_images)
     state = engine.full_state()
     if state is not None:
-        save_model(directory, state)
-        measured = results(config, workload, trainer.progress, records)
+        write_tensors(directory.model, state)
+        measured = results(config, workload, trainer.progress, records, contended=contended)
         write_json(directory.summary, summary(config, "done", measured))
         write_status(directory, "done")
-        checkpoint.remove(directory)
-
-
-def save_model(directory: RunDirectory, state: dict[str, Tensor]) -> None:
-    """Write `model.pt` to a temporary name, then rename."""
-    temporary = directory.model.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(directory.model)
+        if not config.keep_checkpoint:
+            checkpoint.remove(directory)
 
 
 @dataclass
@@ -109,10 +150,11 @@ class Trainer:
         Returns:
             Workload and engine of the last phase.
         """
-        config = self.config
-        folder = checkpoint.newest(self.directory)
-        saved = None if folder is None else checkpoint.load(folder, ranks.rank)
-        if saved is not None:
+        config, device = self.config, self.stopwatch.device
+        folder, saved = checkpoint.newest(self.directory), None
+        if folder is not None:
+            of = checkpoint.identity(config)
+            saved = checkpoint.load(folder, ranks.rank, ranks.world_size, of=of, device=device)
             self.progress = Progress(**saved["progress"])
             self.stopwatch.load_state_dict(saved["stopwatch"])
         ends = list(accumulate(phase.config.epochs for phase in config.parts))
@@ -132,11 +174,14 @@ class Trainer:
                 self._say(config.parts[index], "warmup")
             if self.progress.epoch < ends[index]:
                 warm_up(engine, loader, steps=config.warmup_steps)
-            environment.reset_peak_memory(workload.device)
+            environment.reset_peak_memory(device)
             if saved is None:
+                # After measuring, compiling and warm-up, whose draws must not matter.
+                seed_generators(config.seed, "phase", index, "rank", ranks.rank)
                 self._begin_phase(config.parts[index], engine, started=started)
             else:
-                _set_random_state(saved["random"])
+                set_random_state(saved["random"], device)
+                self.progress.assignments[-1] = (engine.assignment.block, engine.assignment.layers)
                 if engine.owner and folder is not None:
                     checkpoint.cut_metrics(self.directory, folder)
             self._train_phase(index, engine, loader, last_epoch=ends[index])
@@ -163,50 +208,92 @@ class Trainer:
         log.close()
 
     def _train_phase(self, index: int, engine: Engine, loader: Loader, *, last_epoch: int) -> None:
-        """The epochs of a phase that are left, each with an evaluation. Collective."""
-        config, progress, stopwatch = self.config, self.progress, self.stopwatch
-        phase = config.parts[index]
+        """The epochs of a phase that are left, with evaluations and checkpoints. Collective."""
+        config, progress, phase = self.config, self.progress, self.config.parts[index]
         log = MetricsLog(self.directory, tensorboard=config.tensorboard) if engine.owner else None
+        live = LiveStep(self.directory.live) if engine.owner else None
         while progress.epoch < last_epoch:
             if engine.owner:
                 self._say(phase, "training")
-            means = train_epoch(engine, loader, config, progress, stopwatch=stopwatch, log=log)
-            if config.trace_steps and progress.epoch == 1:
-                spans, layers = stopwatch.spans, engine.assignment.layers
-                trace.write(self.directory, spans, segment_start=stopwatch.segment_start, layers=layers)
-            if engine.owner:
-                self._say(phase, "evaluating")
-            accuracy, test_loss = evaluate(engine, loader)
-            progress.evaluations.append((progress.train_seconds, accuracy, test_loss))
-            peak = environment.peak_memory_bytes(stopwatch.device)
-            progress.peak_memory_bytes = max(progress.peak_memory_bytes, peak)
-            if log is not None:
-                log.write(
-                    "evaluate",
-                    epoch=progress.epoch,
-                    step=progress.step,
-                    train_seconds=progress.train_seconds,
-                    samples_per_second=progress.step * config.batch_size / progress.train_seconds,
-                    test_accuracy=accuracy,
-                    test_loss=test_loss,
-                    **({"phase": phase.name} if config.phases else {}),
-                    **means,
-                )
+            for segment in train_epoch(engine, loader, config, progress, stopwatch=self.stopwatch, live=live):
+                if config.trace_steps and len(progress.evaluations) == 0:
+                    spans, start = self.stopwatch.spans, self.stopwatch.segment_start
+                    layers = engine.assignment.layers
+                    trace.write(self.directory, spans, segment_start=start, layers=layers)
+                if engine.owner:
+                    self._say(phase, "evaluating")
+                self._evaluate(phase, engine, loader, segment, log)
             if _is_due(config, progress.epoch):
                 self._save_checkpoint(index, engine)
-        if log is not None:
+        if log is not None and live is not None:
             log.close()
+            live.close()
+
+    def _evaluate(
+        self, phase: Phase, engine: Engine, loader: Loader, segment: Segment, log: MetricsLog | None
+    ) -> None:
+        """Score the network after a segment, and write down what both have shown. Collective."""
+        config, progress = self.config, self.progress
+        scores = self._score(engine, loader)
+        peak = environment.peak_memory_bytes(self.stopwatch.device)
+        progress.peak_memory_bytes = max(progress.peak_memory_bytes, peak)
+        if log is None:
+            return
+        for line in segment.lines:
+            log.write("train", **line)
+        log.write(
+            "evaluate",
+            epoch=progress.epoch,
+            step=progress.step,
+            train_seconds=progress.train_seconds,
+            samples_per_second=progress.step * config.batch_size / progress.train_seconds,
+            **scores,
+            **({"phase": phase.name} if config.phases else {}),
+            **segment.means,
+        )
+
+    def _score(self, engine: Engine, loader: Loader) -> dict[str, float]:
+        """Score the validation split and, once the run is over, the test set; without a split that each time.
+
+        Collective.
+
+        Returns:
+            Accuracies and losses by the names they are recorded under.
+
+        Raises:
+            DivergedError: on every rank, where a loss is not finite.
+        """
+        progress, has_split = self.progress, self.config.dataset.validation > 0
+        chosen = {"validation": loader.validation} if has_split else {}
+        if not has_split or progress.epoch == self.config.epochs:
+            chosen["test"] = loader.test
+        scores: dict[str, float] = {}
+        found = []
+        for name, batches in chosen.items():
+            accuracy, loss = evaluate(engine, batches())
+            if not math.isfinite(loss):
+                raise DivergedError(progress.step, loss)
+            found.append((accuracy, loss))
+            scores |= {f"{name}_accuracy": accuracy, f"{name}_loss": loss}
+        progress.evaluations.append((progress.train_seconds, *found[0]))
+        if "test" in chosen:
+            progress.test_scores = found[-1]
+        return scores
 
     def _save_checkpoint(self, index: int, engine: Engine) -> None:
+        """Collective."""
+        progress, device = self.progress, self.stopwatch.device
         content = {
             "phase": index,
-            "progress": asdict(self.progress),
+            "progress": asdict(progress),
             "stopwatch": self.stopwatch.state_dict(),
             "engine": engine.state_dict(),
             "decisions": engine.decisions,
-            "random": _random_state(self.stopwatch.device),
+            "random": random_state(device),
         }
-        checkpoint.save(self.directory, content, epoch=self.progress.epoch, owner=engine.owner)
+        of = checkpoint.identity(self.config)
+        checkpoint.save(self.directory, content, of=of, epoch=progress.epoch, owner=engine.owner)
+        environment.reset_peak_memory(device)
 
     def _say(self, phase: Phase, doing: str) -> None:
         """Write into the status what the run is doing."""
@@ -215,17 +302,7 @@ class Trainer:
 
 
 def _is_due(config: RunConfig, epoch: int) -> bool:
-    every = config.checkpoint_every
-    return every > 0 and epoch % every == 0 and epoch < config.epochs
-
-
-def _random_state(device: torch.device) -> dict[str, Any]:
-    """Of torch's global generators, from which dropout draws."""
-    on_gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    return {"cpu": torch.get_rng_state(), "cuda": on_gpu}
-
-
-def _set_random_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["cpu"])
-    if state["cuda"] is not None:
-        torch.cuda.set_rng_state(state["cuda"])
+    """Whether a checkpoint follows this epoch."""
+    if epoch == config.epochs:
+        return config.keep_checkpoint
+    return config.checkpoint_every > 0 and epoch % config.checkpoint_every == 0

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import env_override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from layerpar.errors import UserError
-from layerpar.paths import RunDirectory
 
 
 @dataclass(frozen=True)
@@ -23,26 +24,21 @@ class Planned:
         root: Its directory.
         label: Names it on the screen.
         composed: Its whole configuration.
+        environment: `hydra.job.env_set`.
+        folder: The working directory.
     """
 
     root: Path
     label: str
     composed: DictConfig
+    environment: Mapping[str, str]
+    folder: Path
 
-    def clear_incomplete(self) -> bool:
-        """Whether it has still to run; what an earlier attempt at this very run left unfinished is removed.
-
-        A directory that holds another run is left alone, and refused when the run starts.
-        """
-        from layerpar.measure.records import read_status
-
-        directory = RunDirectory(self.root)
-        if not directory.run_yaml.exists() or OmegaConf.load(directory.run_yaml) != self.composed:
-            return True
-        if directory.status.exists() and read_status(directory)["status"] == "done":
-            return False
-        shutil.rmtree(self.root)
-        return True
+    @contextmanager
+    def surroundings(self) -> Iterator[None]:
+        """What Hydra sets up around a job, around this run."""
+        with env_override(dict(self.environment)), chdir(self.folder):
+            yield
 
 
 def plan(composed: DictConfig, overrides: Sequence[str], root: Path, *, prefix: str = "") -> list[Planned]:
@@ -59,8 +55,9 @@ def plan(composed: DictConfig, overrides: Sequence[str], root: Path, *, prefix: 
         UserError: a variant cannot work.
     """
     variants = _variants(composed, overrides)
+    environment = dict(HydraConfig.get().job.env_set)
     return [
-        Planned(root / f"{number}-{name}", f"{prefix}{name}", variant)
+        Planned(root / f"{number}-{name}", f"{prefix}{name}", variant, environment, Path.cwd())
         for number, (name, variant) in enumerate(variants.items())
     ]
 
@@ -68,9 +65,7 @@ def plan(composed: DictConfig, overrides: Sequence[str], root: Path, *, prefix: 
 def _variants(composed: DictConfig, overrides: Sequence[str]) -> dict[str, DictConfig]:
     from layerpar.check import check
     from layerpar.config import parse
-    from layerpar.measure.environment import available_cores
 
-    OmegaConf.register_new_resolver("cores", available_cores, replace=True)
     common = [override for override in overrides if not override.lstrip("+~").startswith("variants")]
     variants: dict[str, DictConfig] = {}
     given: Any = OmegaConf.to_container(composed.variants, resolve=False)

@@ -10,13 +10,17 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import platform
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
-from layerpar.launchers.base import PARENT_VARIABLE
+from layerpar.errors import RefusedError
 from layerpar.paths import RunDirectory
 from layerpar.search_path import put_standard_library_first
+from layerpar.variables import HOSTS, PARENT
 
 PR_SET_PDEATHSIG = 1
 
@@ -24,11 +28,20 @@ PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Entry point of `python -m layerpar.worker RUN_DIR`."""
     put_standard_library_first()
-    _die_with_parent()
-    directory = RunDirectory(Path(sys.argv[1]).absolute())
+    work_on(RunDirectory(Path(sys.argv[1]).absolute()))
+
+
+def work_on(directory: RunDirectory) -> NoReturn:
+    """Be the worker that the environment describes, and end the process."""
+    die_with_parent()
     code = 0
     try:
-        _work(directory)
+        import_early()
+        from layerpar import failure
+        from layerpar.trainer import work
+
+        failure.forget(directory, failure.rank_of_this_process())
+        work(directory)
     except Exception as error:
         _fail(directory, error)
         code = 1
@@ -39,13 +52,15 @@ def main() -> None:
     os._exit(code)
 
 
-def _work(directory: RunDirectory) -> None:
-    gc.disable()  # half a second of looking for garbage that importing does not make
-    from layerpar.trainer import work
+def import_early() -> None:
+    """Import what every worker needs."""
+    gc.disable()  # a second of looking for garbage that importing does not make
+    import torch._dynamo  # noqa: F401  every optimizer of torch imports it when it is made
+
+    import layerpar.trainer  # noqa: F401
 
     gc.freeze()
     gc.enable()
-    work(directory)
 
 
 def _fail(directory: RunDirectory, error: Exception) -> None:
@@ -53,18 +68,18 @@ def _fail(directory: RunDirectory, error: Exception) -> None:
 
     failure.show(error)
     words = failure.explain(error, silent=liveness.silent())
-    if directory.root.is_dir():
-        failure.record(
-            directory, words, rank=failure.rank_of_this_process(), watched=PARENT_VARIABLE in os.environ
-        )
+    if HOSTS in os.environ:
+        words = replace(words, host=platform.node())
+    if directory.root.is_dir() and not isinstance(error, RefusedError):
+        failure.record(directory, words, rank=failure.rank_of_this_process(), watched=PARENT in os.environ)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Leave interrupting to the parent, and never outlive it (Linux can tell the kernel so)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    parent = int(os.environ.get(PARENT_VARIABLE, "0"))
+    parent = int(os.environ.get(PARENT, "0"))
     if parent and os.getppid() != parent:  # it died before the kernel was told
         os._exit(1)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,11 @@ SMALL = (
     "batch_size=64",
     "device=cpu",
 )
+ENDLESS = (*SMALL, "epochs=100000", "workers=2")
 PATIENCE_SECONDS = 120
+LISTEN = "0A"
+FORKED = "layerpar.launchers.fork_server"
+"""In the command line of a worker on this machine, whose output goes to its log."""
 
 
 def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -55,11 +61,36 @@ def workers_of(root: Path) -> list[int]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = path.read_bytes().decode().split("\0")
+            output = os.readlink(path.parent / "fd" / "1")
         except OSError:
             continue
-        if "layerpar.worker" in words and any(word.startswith(str(root)) for word in words):
+        of_run = [output] if FORKED in words else words if "layerpar.worker" in words else []
+        if any(word.startswith(f"{root}") for word in of_run):
             found.append(int(path.parent.name))
     return found
+
+
+def listening(numbers: Iterable[int]) -> list[str]:
+    """The addresses on which processes listen for connections."""
+    found = []
+    for number in numbers:
+        sockets = set()
+        for path in Path(f"/proc/{number}/fd").iterdir():
+            with suppress(OSError):
+                sockets.add(os.readlink(path))
+        for name in ("tcp", "tcp6"):
+            for line in Path(f"/proc/{number}/net/{name}").read_text().splitlines()[1:]:
+                _, local, _, state, *rest = line.split()
+                if state == LISTEN and f"socket:[{rest[5]}]" in sockets:
+                    found.append(_address(local.partition(":")[0]))
+    return found
+
+
+def _address(hexadecimal: str) -> str:
+    """Of /proc/net/tcp: words of 32 bits, each in the machine's byte order."""
+    words = [int(hexadecimal[start : start + 8], 16) for start in range(0, len(hexadecimal), 8)]
+    packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
+    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
 
 
 def ended(process: subprocess.Popen[str], root: Path) -> tuple[int, str, str]:
@@ -79,3 +110,30 @@ def ended_at_once(process: subprocess.Popen[str], root: Path) -> tuple[int, str,
 
 def status_of(directory: RunDirectory) -> dict[str, Any]:
     return json.loads(directory.status.read_text())
+
+
+@contextmanager
+def training(process: subprocess.Popen[str], root: Path) -> Iterator[RunDirectory]:
+    """A run that has begun to train; killed when the block ends."""
+    directory = RunDirectory(root)
+    try:
+        wait_until(lambda: is_training(directory) or process.poll() is not None)
+        assert process.poll() is None, process.communicate()
+        yield directory
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def endless(root: Path, *overrides: str) -> Iterator[tuple[subprocess.Popen[str], RunDirectory]]:
+    """A run that is training and would go on for hours."""
+    process = start("train", f"hydra.run.dir={root}", *ENDLESS, *overrides)
+    with training(process, root) as directory:
+        yield process, directory
+
+
+def rank_of(number: int) -> str:
+    """The rank of a worker, by its process number; empty for what only starts workers."""
+    variables = Path(f"/proc/{number}/environ").read_bytes().decode().split("\0")
+    return next((value.partition("=")[2] for value in variables if value.startswith("RANK=")), "")

@@ -37,9 +37,20 @@ MISTAKES = {
         ["workers=2", "objective=delayed", "objective.link_delay=5"],
         "mode.queue_depth=3",
     ),
+    "spike compensation of Adam": (
+        ["objective=delayed", "objective.compensation=spike", "optimizer=adamw"],
+        "optimizer=sgd",
+    ),
+    "unequal micro-batches": (
+        ["objective=delayed", "objective.microbatches=3", "batch_size=64"],
+        "objective.microbatches=",
+    ),
     "unknown norm": (["architecture.norm=group"], "architecture.norm"),
     "target accuracy in percent": (["target_accuracy=95"], "target_accuracy=0.95"),
     "optimizer argument": (["+optimizer.arguments.speed=2"], "optimizer"),
+    "no hosts": (["launcher=hosts"], "launcher.hosts=[n1,n2]"),
+    "no remote command": (["launcher=hosts", "launcher.hosts=[n1]", "launcher.remote=[sssh]"], "[ssh]"),
+    "no patience": (["launcher.join_seconds=0"], "launcher.join_seconds=1"),
     "bad value syntax": (["mode.partition=[1"], "mode.partition"),
 }
 

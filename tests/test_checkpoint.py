@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tiny import on_workers, tiny
-from torch import Tensor
+from torch import Tensor, nn
 
 from layerpar import checkpoint
 from layerpar.config import RunConfig
 from layerpar.engine import cuts
+from layerpar.errors import UserError
+from layerpar.loop import Progress
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.paths import RunDirectory
+from layerpar.phases import assemble
 from layerpar.ranks import Ranks
-from layerpar.train import Progress
 from layerpar.trainer import Trainer
 
 Weights = dict[str, Tensor]
@@ -60,7 +63,7 @@ class StoppedError(Exception):
 
 def trainer_of(config: RunConfig, root: Path) -> Trainer:
     directory = RunDirectory(root)
-    root.mkdir(exist_ok=True)
+    root.mkdir(exist_ok=True, parents=True)
     return Trainer(config, directory, Stopwatch(torch.device("cpu")), Progress())
 
 
@@ -70,8 +73,8 @@ def followed(
     """Each run, until after its checkpoint of epoch `stop` or to its end, one after the other."""
     plain, found = checkpoint.save, {}
 
-    def save(directory: RunDirectory, content: dict[str, Any], *, epoch: int, owner: bool) -> None:
-        plain(directory, content, epoch=epoch, owner=owner)
+    def save(directory: RunDirectory, content: dict[str, Any], *, epoch: int, **details: Any) -> None:
+        plain(directory, content, epoch=epoch, **details)
         if epoch == stop:
             raise StoppedError
 
@@ -84,6 +87,11 @@ def followed(
         except StoppedError:
             torch.manual_seed(5)  # what comes next finds no trace of this run
     return found
+
+
+def loaded(folder: Path, rank: int, config: RunConfig) -> dict[str, Any]:
+    of, device = checkpoint.identity(config), torch.device("cpu")
+    return checkpoint.load(folder, rank, config.num_workers, of=of, device=device)
 
 
 def check_resuming(ways: dict[str, RunConfig], root: Path, world_size: int) -> None:
@@ -133,7 +141,7 @@ def test_what_was_measured_once_is_not_measured_again(tmp_path: Path) -> None:
     on_workers(followed, 2, ways, tmp_path, 1)
     folder = checkpoint.newest(RunDirectory(tmp_path / "run"))
     assert folder is not None
-    before = [checkpoint.load(folder, rank)["progress"]["assignments"] for rank in range(2)]
+    before = [loaded(folder, rank, ways["run"])["progress"]["assignments"] for rank in range(2)]
     assert on_workers(followed_without_measuring, 2, ways, tmp_path) == before
 
 
@@ -141,13 +149,13 @@ def test_dropout_draws_go_on(tmp_path: Path) -> None:
     check_resuming({"vgg": tiny(*DROPOUT, "epochs=3")}, tmp_path, 1)
 
 
-def test_a_checkpoint_holds_plain_values_and_the_older_one_is_gone(tmp_path: Path) -> None:
-    config = tiny("epochs=4", "checkpoint_every=2", "mode=serial")
+def test_a_checkpoint_holds_plain_values_and_the_last_two_stay(tmp_path: Path) -> None:
+    config = tiny("epochs=7", "checkpoint_every=2", "mode=serial")
     on_workers(followed, 1, {"run": config}, tmp_path, None)
-    assert [folder.name for folder in (tmp_path / "run" / "checkpoint").iterdir()] == ["2"]
+    assert {folder.name for folder in (tmp_path / "run" / "checkpoint").iterdir()} == {"4", "6"}
     folder = checkpoint.newest(RunDirectory(tmp_path / "run"))
     assert folder is not None
-    assert checkpoint.load(folder, 0)["progress"]["epoch"] == 2
+    assert loaded(folder, 0, config)["progress"]["epoch"] == 6
 
 
 def test_a_half_written_checkpoint_does_not_count(tmp_path: Path) -> None:
@@ -164,3 +172,124 @@ def test_never_means_never(tmp_path: Path) -> None:
     config = tiny("epochs=3", "checkpoint_every=0", "mode=serial")
     on_workers(followed, 1, {"run": config}, tmp_path, None)
     assert not RunDirectory(tmp_path / "run").checkpoints.exists()
+
+
+def test_the_last_one_of_a_finished_run_is_written_where_it_is_to_be_kept(tmp_path: Path) -> None:
+    config = tiny("epochs=2", "keep_checkpoint=true", "mode=serial")
+    on_workers(followed, 1, {"run": config}, tmp_path, None)
+    assert {folder.name for folder in (tmp_path / "run" / "checkpoint").iterdir()} == {"1", "2"}
+
+
+def written(root: Path, *, seed: int = 0, epochs: int = 3) -> tuple[RunConfig, Path]:
+    """A run of two workers that left checkpoints of its first two epochs, and the folder of the last."""
+    config = tiny(f"epochs={epochs}", f"seed={seed}", "mode=layerwise", CUT)
+    on_workers(followed, 2, {"run": config}, root, 2)
+    return config, root / "run" / "checkpoint" / "2"
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "a flipped bit": ("1.pt", flip, "is damaged"),
+    "a cut file": ("0.pt", lambda path: path.write_bytes(path.read_bytes()[:-1]), "is damaged"),
+    "an empty file": ("0.pt", lambda path: path.write_bytes(b""), "is damaged"),
+    "a missing part": ("1.pt", Path.unlink, "is missing"),
+    "no table of contents": ("about.json", Path.unlink, "cannot be read"),
+    "half a table of contents": ("about.json", lambda path: path.write_text('{"run": '), "cannot be read"),
+    "another table of contents": ("about.json", lambda path: path.write_text("[]"), "cannot be read"),
+}
+
+
+def test_a_damaged_checkpoint_is_refused_naming_the_file_and_what_helps(tmp_path: Path) -> None:
+    config, folder = written(tmp_path)
+    whole = {path: path.read_bytes() for path in folder.iterdir()}
+    for name, damage, reason in DAMAGE.values():
+        damage(folder / name)
+        with pytest.raises(UserError) as refused:
+            checkpoint.verify(folder, of=checkpoint.identity(config))
+        helps = f"to go on after epoch 1, try rm -r {folder}; layerpar resume {folder.parents[1]}"
+        assert str(refused.value) == f"{folder / name} {reason}; {helps}"
+        for path, content in whole.items():
+            path.write_bytes(content)
+    checkpoint.verify(folder, of=checkpoint.identity(config))
+
+
+def test_files_of_another_run_are_refused_though_they_fit(tmp_path: Path) -> None:
+    config, folder = written(tmp_path / "one")
+    _, other = written(tmp_path / "other", seed=1)
+    (folder / "0.pt").write_bytes((other / "0.pt").read_bytes())
+    with pytest.raises(UserError, match=r"0\.pt is damaged"):
+        checkpoint.verify(folder, of=checkpoint.identity(config))
+    with pytest.raises(UserError, match="other settings than"):
+        checkpoint.verify(other, of=checkpoint.identity(config))
+
+
+def test_a_damaged_first_checkpoint_has_no_older_one(tmp_path: Path) -> None:
+    config, folder = written(tmp_path)
+    flip(folder.with_name("1") / "0.pt")
+    with pytest.raises(UserError, match="there is no older checkpoint; try layerpar train"):
+        checkpoint.verify(folder.with_name("1"), of=checkpoint.identity(config))
+
+
+def test_identity_is_that_of_the_result_not_of_how_long_or_where() -> None:
+    one = checkpoint.identity(tiny("mode=layerwise", CUT, "workers=2"))
+    assert one == checkpoint.identity(tiny("mode=layerwise", CUT, "workers=1", "epochs=9"))
+    assert one != checkpoint.identity(tiny("mode=layerwise", CUT, "workers=2", "optimizer.lr=0.01"))
+    hybrid = [
+        checkpoint.identity(tiny("experiment=hybrid", "epochs=10", f"workers={workers}"))
+        for workers in (1, 2)
+    ]
+    assert hybrid[0] == hybrid[1]
+
+
+MOVED = ("mode=layerwise objective=local", "mode=layerwise objective=delayed optimizer=adamw")
+
+
+@pytest.mark.parametrize("way", MOVED)
+def test_blocks_go_on_on_other_workers_to_the_same_weights(tmp_path: Path, way: str) -> None:
+    """Placement does not change the result, also in the middle of a run."""
+    common = ("epochs=3", "mode.partition=[1,2,3]", *way.split())
+    two, one, four = (tiny(*common, f"workers={workers}") for workers in (2, 1, 4))
+    (whole, *_) = [rank["run"][0] for rank in on_workers(followed, 1, {"run": one}, tmp_path, None)]
+    assert whole is not None
+    for name, config in (("down", one), ("up", four)):
+        on_workers(followed, 2, {"run": two}, tmp_path / name, 1)
+        ranks = on_workers(followed, config.num_workers, {"run": config}, tmp_path / name, None)
+        (state,) = [rank["run"][0] for rank in ranks if rank["run"][0] is not None]
+        assert all(torch.equal(state[key], whole[key]) for key in whole), name
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "onecycle", "step"])
+def test_more_epochs_than_planned_follow_the_longer_schedule(tmp_path: Path, schedule: str) -> None:
+    short, long = (
+        tiny(f"epochs={epochs}", "mode=serial", f"optimizer.schedule.name={schedule}") for epochs in (2, 4)
+    )
+    on_workers(followed, 1, {"run": short}, tmp_path, 1)
+    ((state, progress, _),) = [rank["run"] for rank in on_workers(followed, 1, {"run": long}, tmp_path, None)]
+    assert state is not None
+    assert progress.epoch == 4
+    rates = on_workers(rate_at_end, 1, long, tmp_path)
+    assert rates[0] == pytest.approx(rate_of(long, 4 * (96 // 16)))
+
+
+def rate_of(config: RunConfig, steps: int) -> float:
+    optimizer = config.optimizer.build([nn.Parameter(torch.zeros(1))])
+    optimizer.step()
+    config.optimizer.schedule.build(optimizer, steps, first_step=steps - 1)
+    return optimizer.param_groups[0]["lr"]
+
+
+def rate_at_end(ranks: Ranks, config: RunConfig, root: Path) -> float:
+    """What the checkpoint of the last epoch but one leads to, a step before the end."""
+    folder = root / "run" / "checkpoint" / str(config.epochs - 1)
+    _, engine, loader = assemble(config, ranks, Stopwatch(torch.device("cpu")))
+    engine.load_state_dict(loaded(folder, 0, config)["engine"])
+    batches = loader.train(config.epochs - 1)
+    engine.start(loader.steps_per_epoch)
+    for _ in range(loader.steps_per_epoch - 1):
+        engine.step(next(batches))
+    return engine.state_dict()["updater"]["optimizer"]["param_groups"][0]["lr"]

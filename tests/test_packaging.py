@@ -39,7 +39,7 @@ def test_the_wheel_holds_package_and_configuration(installed: Path) -> None:
     names = {path.relative_to(installed).as_posix() for path in installed.rglob("*") if path.is_file()}
     for path in (CHECKOUT / "conf").rglob("*.yaml"):
         assert f"layerpar/conf/{path.relative_to(CHECKOUT / 'conf').as_posix()}" in names
-    assert "layerpar/cli.py" in names
+    assert {"layerpar/cli.py", "layerpar/results/page.html"} <= names
     assert not [name for name in names if name.startswith(("tests/", "scripts/", "outputs/"))]
 
 

@@ -13,11 +13,11 @@ from torch import Tensor
 from layerpar.check import check
 from layerpar.config import RunConfig
 from layerpar.errors import UserError
+from layerpar.loop import Progress, train_epoch
 from layerpar.measure.records import Results, summary
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.phases import assemble, hand_over
 from layerpar.ranks import Ranks
-from layerpar.train import Progress, train_epoch
 
 Weights = dict[str, Tensor]
 CUT = "mode.partition=[2]"
@@ -42,7 +42,7 @@ def trained_through(ranks: Ranks, config: RunConfig) -> tuple[Weights | None, Pr
         _, engine, loader = assemble(config, ranks, stopwatch, phase=index, handed_over=handed_over)
         progress.phase_seconds.append(0.0)
         for _ in range(phase.config.epochs):
-            train_epoch(engine, loader, config, progress, stopwatch=stopwatch, log=None)
+            list(train_epoch(engine, loader, config, progress, stopwatch=stopwatch))
         if index + 1 < len(config.parts):
             handed_over = hand_over(config, index, engine)
     return engine.full_state(), progress, stopwatch
@@ -71,6 +71,11 @@ LIKE_SERIAL = {
         f"mode=layerwise objective=delayed objective.link_delay=0 {CUT}",
         "optimizer=adamw",
         0.0,
+    ),
+    "no delay, in micro-batches": (
+        f"mode=layerwise objective=delayed objective.link_delay=0 objective.microbatches=4 {CUT}",
+        "optimizer=sgd",
+        1e-5,
     ),
     "data on one worker": ("mode=data", "optimizer=sgd", 0.0),
     "pipeline": (f"mode=pipeline mode.microbatches=2 {CUT}", "optimizer=sgd", 1e-5),

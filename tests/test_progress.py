@@ -16,6 +16,13 @@ from layerpar.progress import Tail, show_progress
 LINE = {"epoch": 2, "step": 20, "train_seconds": 1.5, "test_accuracy": 0.875, "samples_per_second": 1234.0}
 
 
+class Terminal(io.StringIO):
+    """Whatever is written to it, it says that a person reads it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def test_a_half_written_line_waits(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     tail = Tail(path)
@@ -45,7 +52,7 @@ def test_a_live_bar_on_a_terminal(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     write_status(directory, "running", phase="training")
     directory.metrics.write_text(json.dumps({"event": "evaluate"} | LINE) + "\n")
-    screen = io.StringIO()
+    screen = Terminal()
     console = Console(file=screen, force_terminal=True, width=120)
     with show_progress(console, directory, label="layerwise", total_steps=40):
         pass

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean, stdev
 from types import SimpleNamespace
 
 import pandas as pd
@@ -15,6 +16,7 @@ from tiny import launched
 
 from layerpar import cli
 from layerpar.paths import RunDirectory
+from layerpar.results.verdicts import half_width
 from layerpar.run import Outcome
 
 SCRIPTS = Path(__file__).parents[1] / "scripts" / "reproduction"
@@ -89,9 +91,16 @@ def test_the_full_commands_are_sound(
         assert len(planned) == expected[part.name]
 
 
-def line(label: str, speed_up: float, accuracy: float, **changes: object) -> dict[str, object]:
-    """A line of `results.csv`."""
-    return {
+def group(label: str, seconds: list[float], accuracies: list[float], **changes: object) -> dict[str, object]:
+    """A row of `layerpar.results.groups.summarise`: a run for each of these seconds."""
+    measures = {
+        "train_seconds": seconds,
+        "speed_up": [10 / value for value in seconds],
+        "test_accuracy": accuracies,
+        "accuracy_difference": [value - 0.98 for value in accuracies],
+        "time_to_target_seconds": [value / 2 for value in seconds],
+    }
+    row: dict[str, object] = {
         "dataset": "mnist",
         "hardware": "Abacus, 2 cores",
         "depth": 4,
@@ -100,44 +109,52 @@ def line(label: str, speed_up: float, accuracy: float, **changes: object) -> dic
         "num_runs": 3,
         "num_done": 3,
         "num_reached": 3,
-        "train_seconds": 10 / speed_up,
-        "train_seconds_std": 0.1,
-        "speed_up": speed_up,
-        "speed_up_std": 0.02,
-        "test_accuracy": accuracy,
-        "test_accuracy_std": 0.001,
-        "time_to_target_seconds": 5.0,
-        "time_to_target_seconds_std": 0.5,
-        **changes,
+        "num_blocks": 2,
+        "by_seed": {
+            seed: dict(zip(measures, values, strict=True))
+            for seed, values in enumerate(zip(*measures.values(), strict=True))
+        },
     }
+    for measure, values in measures.items():
+        row |= {
+            measure: fmean(values),
+            f"{measure}_ci95": half_width(stdev(values), 3),
+            f"{measure}_count": 3,
+        }
+    return row | changes
 
 
-def write(outputs: Path, part: str, lines: list[dict[str, object]]) -> None:
-    (outputs / part / "figures").mkdir(parents=True)
-    (outputs / part / "figures" / "accuracy_vs_time.png").write_bytes(part.encode())
-    pd.DataFrame(lines).to_csv(outputs / part / "results.csv", index=False)
+SERIAL = group("serial", [10.0, 10.0, 10.0], [0.98, 0.98, 0.98])
 
 
-def test_the_readme_gets_tables_with_spread_and_says_where_layerwise_loses(
-    script: SimpleNamespace, tmp_path: Path
-) -> None:
+def test_the_readme_gets_tables_with_spread_and_says_where_layerwise_loses(script: SimpleNamespace) -> None:
+    """Local is a third slower than data on every seed; delayed is slower on average, but on one seed only."""
+    depths = [
+        SERIAL,
+        group("data", [6.0, 6.1, 6.2], [0.98, 0.98, 0.98]),
+        group("layerwise local", [8.0, 8.1, 8.2], [0.98, 0.98, 0.98]),
+        group("layerwise delayed", [5.8, 6.0, 8.0], [0.98, 0.98, 0.98]),
+    ]
+    mnist = [
+        SERIAL,
+        group("layerwise local", [8.0, 8.0, 8.0], [0.970, 0.971, 0.969]),
+        group("layerwise delayed", [8.0, 8.0, 8.0], [0.97, 0.99, 0.96], num_reached=2),
+    ]
+    parts = {"depth_mlp": pd.DataFrame(depths), "mnist": pd.DataFrame(mnist)}
+    text = script.readme.results(parts, figures="figures")
+    assert "mean ± 95 % interval over 3 seeds, Abacus, 2 cores" in text
+    assert "| MLP, depth 4 | 10.00 ± 0.00 | 1.64 ± 0.07 | 1.23 ± 0.04 |" in text
+    assert "- MLP, depth 4: layerwise local (1.23) is slower than data (1.64)" in text
+    assert "layerwise delayed (1.55) is slower" not in text
+    assert "| MNIST | layerwise local | 97.00 ± 0.25 | -1.00 ± 0.25 | 1.25 ± 0.00 | 4.00 ± 0.00 |" in text
+    assert "- MNIST: layerwise local by 1.00 points" in text
+    assert "layerwise delayed by" not in text
+    assert "Not measured here: Speed-up against depth, residual CNN, Accuracy on CIFAR-10" in text
+
+
+def test_the_readme_is_renewed_between_its_marks(script: SimpleNamespace, tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
-    serial = line("serial", 1.0, 0.98)
-    write(
-        outputs,
-        "depth_mlp",
-        [
-            serial,
-            line("data", 1.6, 0.98),
-            line("layerwise local", 1.5, 0.98),
-            line("layerwise delayed", 1.8, 0.98),
-        ],
-    )
-    write(
-        outputs,
-        "mnist",
-        [serial, line("layerwise local", 1.5, 0.97), line("layerwise delayed", 1.8, 0.978, num_reached=2)],
-    )
+    assert script.main.main(["--quick", "--only", "mnist", "--output", str(outputs)]) == 0
     (tmp_path / "figures").mkdir()
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{script.readme.BEGIN}old\n{script.readme.END}after\n")
@@ -146,31 +163,26 @@ def test_the_readme_gets_tables_with_spread_and_says_where_layerwise_loses(
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert "mean ± deviation over 3 seeds, Abacus, 2 cores" in text
-    assert "| MLP, depth 4 | 10.00 ± 0.10 | 1.60 ± 0.02 | 1.50 ± 0.02 | 1.80 ± 0.02 |" in text
-    assert "- MLP, depth 4: layerwise local (1.50) is slower than data (1.60)" in text
-    assert "layerwise delayed (1.80) is slower" not in text
-    assert "| MNIST | layerwise delayed | 97.80 ± 0.10 | -0.20 | 1.80 ± 0.02 | ∞ |" in text
-    assert "- MNIST: layerwise local by 1.00 points" in text
-    assert "layerwise delayed by" not in text
-    assert "Not measured here: Speed-up against depth, residual CNN, Accuracy on CIFAR-10" in text
-    assert (tmp_path / "figures" / "mnist_accuracy_vs_time.png").read_bytes() == b"mnist"
+    assert "| MNIST | layerwise local |" in text
+    assert (tmp_path / "figures" / "mnist_accuracy_vs_time.png").exists()
     script.readme.fill(tmp_path, outputs)
     assert readme.read_text() == text
 
 
-def test_a_rule_that_one_way_does_not_have_gets_a_dash(script: SimpleNamespace, tmp_path: Path) -> None:
-    lines = [
-        line("serial", 1.0, 0.98),
-        line("layerwise frozen", 1.1, 0.97, aggregation="replace"),
-        line("layerwise local", 1.5, 0.96, aggregation="replace"),
-        line("data", 1.6, 0.98, aggregation="replace"),
-        line("data", 1.7, 0.97, aggregation="average"),
+def test_a_rule_that_one_way_does_not_have_gets_a_dash(script: SimpleNamespace) -> None:
+    def even(label: str, aggregation: str, accuracy: float) -> dict[str, object]:
+        return group(label, [9.0, 9.0, 9.0], [accuracy] * 3, aggregation=aggregation)
+
+    rows = [
+        SERIAL,
+        even("layerwise frozen", "replace", 0.97),
+        even("layerwise local", "replace", 0.96),
+        even("data", "replace", 0.98),
+        even("data", "average", 0.97),
     ]
-    write(tmp_path, "aggregations", lines)
-    text = script.readme.results(tmp_path, figures="figures")
-    assert "| replace | 97.00 ± 0.10 | 96.00 ± 0.10 | 98.00 ± 0.10 | 1.10 ± 0.02 |" in text
-    assert "| average | - | - | 97.00 ± 0.10 | - |" in text
+    text = script.readme.results({"aggregations": pd.DataFrame(rows)}, figures="figures")
+    assert "| replace | 97.00 ± 0.00 | 96.00 ± 0.00 | 98.00 ± 0.00 | 1.11 ± 0.00 |" in text
+    assert "| average | - | - | 97.00 ± 0.00 | - |" in text
 
 
 def test_the_readme_has_a_place_for_results(script: SimpleNamespace) -> None:

@@ -15,9 +15,9 @@ from processes import ended, start, status_of, wait_until, workers_of
 from rich.console import Console
 
 from layerpar.errors import UserError
-from layerpar.measure.records import write_status
+from layerpar.measure.records import exclusive_lock, write_status
 from layerpar.paths import RunDirectory
-from layerpar.run import exclusive_lock, resume
+from layerpar.run import resume
 
 WORK = (
     "mode=layerwise",
@@ -64,9 +64,9 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     assert json.loads(killed.summary.read_text())["train_seconds"] == seconds[-1]
 
 
-def refusal(root: Path) -> str:
+def refusal(root: Path, **changes: int) -> str:
     with pytest.raises(UserError) as refused:
-        resume(root, Console(file=io.StringIO()), started=time.time())
+        resume(root, changes, Console(file=io.StringIO()), started=time.time())
     return str(refused.value)
 
 

@@ -20,13 +20,14 @@ from layerpar import liveness
 from layerpar.config import RunConfig, load, parse
 from layerpar.datasets.base import Loader
 from layerpar.engine.contract import Engine
-from layerpar.launchers.base import STORE_VARIABLE, Launcher, rank_environment
+from layerpar.launchers.base import Launcher, rank_environment
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.measure.trace import middle
 from layerpar.paths import RunDirectory, config_directory
 from layerpar.phases import assemble
 from layerpar.ranks import Ranks
 from layerpar.trainer import run
+from layerpar.variables import STORE
 
 TINY = (
     "dataset=digits",
@@ -122,7 +123,7 @@ def launched(launcher: Launcher, directory: RunDirectory, *, workers: int, start
 
 
 def _work_on(directory: RunDirectory, rank: int, workers: int, store: str, started: float) -> None:
-    os.environ |= {"GLOO_SOCKET_IFNAME": "lo", STORE_VARIABLE: f"file:{store}"}
+    os.environ |= {"GLOO_SOCKET_IFNAME": "lo", STORE: f"file:{store}"}
     os.environ |= rank_environment(rank, world_size=workers, local_rank=rank, local_world_size=workers)
     config = load(directory.run_yaml)
     torch.set_num_threads(config.threads_per_worker)

@@ -18,7 +18,9 @@ class Network:
 
     Args:
         layers: The smallest units that may be cut; each maps one tensor, batch first, to a new one that
-            shares no memory with it, and leaves it unchanged: it may be on its way to another worker.
+            shares no memory with it, and leaves it unchanged: it may be on its way to another worker. One
+            with a method `joined(following)` says how to compute it and the following layer without a tensor
+            between them.
         plain: The same computation as one ordinary module, whose `state_dict` names are the checkpoint's;
             by default the layers in a row.
     """
@@ -30,6 +32,17 @@ class Network:
     @property
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.plain.parameters())
+
+    def segment(self, first: int, last: int) -> list[nn.Module]:
+        """Modules that compute layers `first` to `last - 1` in a row, joined where they can be."""
+        modules: list[nn.Module] = []
+        for layer in self.layers[first:last]:
+            join = getattr(modules[-1], "joined", None) if modules else None
+            if join is None:
+                modules.append(layer)
+            else:
+                modules[-1] = join(layer)
+        return modules
 
     def names(self, first: int, last: int) -> dict[str, Tensor]:
         """The parameters and buffers of layers `first` to `last - 1`, under their names in `plain`."""

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,12 +34,69 @@ class Residual(nn.Module):
             )
         )
 
+    def shortcut(self, activation: Tensor) -> Tensor:
+        """The input, brought to the shape of the output."""
+        if self.stride == 1:
+            return activation
+        kept = activation[:, :, :: self.stride, :: self.stride]
+        return F.pad(kept, (0, 0, 0, 0, 0, self.new_channels))
+
     def forward(self, activation: Tensor) -> Tensor:
-        shortcut = activation
-        if self.stride > 1:
-            kept = activation[:, :, :: self.stride, :: self.stride]
-            shortcut = F.pad(kept, (0, 0, 0, 0, 0, self.new_channels))
-        return (self.branch(activation) + shortcut).relu_()
+        return (self.branch(activation) + self.shortcut(activation)).relu_()
+
+    def halves(self) -> list[nn.Module]:
+        """Two layers that compute the same, with the same weights."""
+        return [Opening(self), Closing(self)]
+
+
+class Opening(nn.Module):
+    """The first half of a residual block: its first convolution, beside the shortcut as further channels."""
+
+    def __init__(self, block: Residual) -> None:
+        super().__init__()
+        self._shortcut = block.shortcut
+        self.branch = block.branch[:3]
+
+    def paths(self, activation: Tensor) -> tuple[Tensor, Tensor]:
+        """What goes through the second convolution, and what goes past it."""
+        return self.branch(activation), self._shortcut(activation)
+
+    def forward(self, activation: Tensor) -> Tensor:
+        return torch.cat(self.paths(activation), dim=1)
+
+    def joined(self, following: nn.Module) -> nn.Module:
+        """The whole block, where both halves are on one side of a cut."""
+        assert isinstance(following, Closing)
+        return Halves(self, following)
+
+
+class Closing(nn.Module):
+    """The second half of a residual block."""
+
+    def __init__(self, block: Residual) -> None:
+        super().__init__()
+        self.branch = block.branch[3:]
+
+    def add(self, paths: tuple[Tensor, Tensor]) -> Tensor:
+        """The block's output from what `Opening.paths` gave."""
+        through, past = paths
+        return (self.branch(through) + past).relu_()
+
+    def forward(self, activation: Tensor) -> Tensor:
+        through, past = activation.chunk(2, dim=1)
+        return self.add((through, past))
+
+
+class Halves(nn.Module):
+    """Both halves of a residual block, without a tensor that holds the two paths."""
+
+    def __init__(self, opening: Opening, closing: Closing) -> None:
+        super().__init__()
+        self.opening = opening
+        self.closing = closing
+
+    def forward(self, activation: Tensor) -> Tensor:
+        return self.closing.add(self.opening.paths(activation))
 
 
 @dataclass(kw_only=True)
@@ -52,9 +110,12 @@ class ResNet(Architecture):
     Attributes:
         depth: Layers with weights as the paper counts them: 6n + 2, at least 8.
         width: Channels of the first stage; 16 in the paper.
+        fine_cuts: Let residual blocks be cut in their middle too, for a better balance: 6n + 2 layers.
     """
 
     channels_last: ClassVar[bool] = True
+
+    fine_cuts: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,12 +126,16 @@ class ResNet(Architecture):
         )
 
     def build(self, input_shape: tuple[int, int, int], num_classes: int) -> Network:
-        layers: list[nn.Module] = [Convolution(input_shape[0], self.width, norm="batch")]
+        stem = Convolution(input_shape[0], self.width, norm="batch")
+        blocks: list[Residual] = []
         channels = self.width
         for outputs in (self.width, 2 * self.width, 4 * self.width):
             for _ in range((self.depth - 2) // 6):
-                layers.append(Residual(channels, outputs))
+                blocks.append(Residual(channels, outputs))
                 channels = outputs
-        network = Network([*layers, classifier(channels, num_classes)])
+        last = classifier(channels, num_classes)
+        plain = nn.Sequential(stem, *blocks, last)
+        between = [half for block in blocks for half in block.halves()] if self.fine_cuts else blocks
+        network = Network([stem, *between, last], plain)
         initialize(network.plain)
         return network

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Protocol
 
@@ -22,14 +23,16 @@ class DatasetInfo:
     Attributes:
         input_shape: Channels, height and width of an image as the network sees it.
         num_classes: Different labels.
-        num_train: Training samples, after `train_limit`.
+        num_train: Training samples, after `train_limit` and without those held out for validation.
         num_test: Test samples, after `test_limit`.
+        num_validation: Samples held out of the training set.
     """
 
     input_shape: tuple[int, int, int]
     num_classes: int
     num_train: int
     num_test: int
+    num_validation: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Batch:
         images: (batch, channels, height, width), float32, normalised; None on a worker that does not own
             the network's input.
         labels: (batch,), int64.
-        indices: (batch,), int64, on the CPU: where the samples stand in the training or test set.
+        indices: (batch,), int64, on the CPU: where the samples stand in the training, validation or test set.
     """
 
     images: Tensor | None
@@ -87,6 +90,10 @@ class Loader(Protocol):
         """The `steps_per_epoch` batches of an epoch (from 0), in seeded order, each cut to this shard."""
         ...
 
+    def validation(self) -> Iterator[Batch]:
+        """What is held out of the training set, in order; as `test` serves. Nothing where nothing is."""
+        ...
+
     def test(self) -> Iterator[Batch]:
         """The whole test set in order, the last batch possibly smaller; not sharded, not augmented."""
         ...
@@ -100,23 +107,53 @@ class Dataset:
         name: The choice, as tables show it.
         train_limit: Use only so many training samples, the first unless the set says otherwise; null for all.
         test_limit: The same for test samples.
+        validation: Samples held out of the training set (after `train_limit`): a number, or a fraction below
+            1. While a run trains, its evaluations score these, and the test set is scored once at the end.
+            They are drawn once and for all: the same in every mode and for every seed.
     """
 
     name: str
     train_limit: int | None
     test_limit: int | None
+    validation: float = 0
 
     def __post_init__(self) -> None:
+        held = self.validation
+        require(
+            0 <= held < inf and (held < 1 or held == int(held)),
+            f"dataset.validation={held:g} is neither a number of samples nor a fraction below 1; "
+            "try dataset.validation=0.1",
+        )
         for key in ("train_limit", "test_limit"):
             limit = getattr(self, key)
             require(
                 limit is None or limit >= 1, f"dataset.{key}={limit} is too small; try dataset.{key}=null"
             )
 
+    def num_validation(self, available: int) -> int:
+        """How many of the `available` training samples are held out.
+
+        Raises:
+            UserError: none would be left, or none held out.
+        """
+        held = self.validation
+        count = round(held * available) if held < 1 else int(held)
+        require(
+            held == 0 or 0 < count < available,
+            f"dataset.validation={held:g} holds {count} of {available} training samples out; "
+            "try dataset.validation=0.1",
+        )
+        return count
+
     @property
     def is_random(self) -> bool:
         """Whether a training image differs from one epoch to the next."""
         return False
+
+    @property
+    def num_decoders(self) -> int:
+        """Processes that decode images for a worker that needs them, beside its own threads."""
+        return 0
 
     def info(self) -> DatasetInfo:
         """Sizes and shapes, reading as little as possible; called once before any worker starts.
@@ -134,6 +171,12 @@ class Dataset:
 def epoch_order(num_samples: int, *, seed: int, epoch: int) -> Tensor:
     """The order in which every mode sees the training samples in this epoch: a permutation, on the CPU."""
     return torch.randperm(num_samples, generator=stream(seed, epoch))
+
+
+def held_out(num_samples: int, count: int) -> tuple[Tensor, Tensor]:
+    """Which of so many samples to train on, and which `count` to hold out: both in order, always the same."""
+    drawn = torch.randperm(num_samples, generator=stream("validation"))
+    return drawn[count:].sort().values, drawn[:count].sort().values
 
 
 def limited(available: int, limit: int | None) -> int:

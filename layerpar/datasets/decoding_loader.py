@@ -34,6 +34,7 @@ class DecodingLoader:
 
     Args:
         train: Training pictures.
+        validation: Pictures held out of the training set.
         test: Test pictures.
         spec: What this worker wants.
         size: Height and width of a sample in pixels.
@@ -49,6 +50,7 @@ class DecodingLoader:
     def __init__(
         self,
         train: Pictures,
+        validation: Pictures,
         test: Pictures,
         *,
         spec: LoaderSpec,
@@ -63,6 +65,7 @@ class DecodingLoader:
         self._skip = skip_corrupt
         self._spec = spec
         self._labels = train.labels.to(spec.device)
+        self._validation_labels = validation.labels.to(spec.device)
         self._test_labels = test.labels.to(spec.device)
         if not spec.images:
             return
@@ -74,7 +77,8 @@ class DecodingLoader:
             decoder = Decoder(pictures, transform, size=size, seed=spec.seed)
             return _Feed(decoder, processes=processes, prefetch=prefetch, pin=spec.device.type == "cuda")
 
-        self._feed, self._test_feed = feed(train, cropped), feed(test, centred)
+        self._feed = feed(train, cropped)
+        self._validation_feed, self._test_feed = feed(validation, centred), feed(test, centred)
 
     def train(self, epoch: int) -> Iterator[Batch]:
         order = epoch_order(len(self._labels), seed=self._spec.seed, epoch=epoch)
@@ -84,8 +88,14 @@ class DecodingLoader:
             return self._labels_only(self._labels, chosen)
         return self._decoded(self._feed, self._labels, epoch, chosen)
 
+    def validation(self) -> Iterator[Batch]:
+        chosen = _in_order(len(self._validation_labels))
+        if not self._spec.images:
+            return self._labels_only(self._validation_labels, chosen)
+        return self._decoded(self._validation_feed, self._validation_labels, TEST_EPOCH, chosen)
+
     def test(self) -> Iterator[Batch]:
-        chosen = list(torch.arange(len(self._test_labels)).split(TEST_BATCH))
+        chosen = _in_order(len(self._test_labels))
         if not self._spec.images:
             return self._labels_only(self._test_labels, chosen)
         return self._decoded(self._test_feed, self._test_labels, TEST_EPOCH, chosen)
@@ -135,6 +145,10 @@ class _Feed:
     def serve(self, jobs: list[Job]) -> Iterator[tuple[Tensor, dict[str, str]]]:
         self._jobs[:] = jobs
         return iter(self._loader)
+
+
+def _in_order(num_samples: int) -> list[Tensor]:
+    return list(torch.arange(num_samples).split(TEST_BATCH)) if num_samples else []
 
 
 def _die_with_parent(_: int) -> None:

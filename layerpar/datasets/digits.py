@@ -27,7 +27,8 @@ class Digits(Dataset):
 
     def info(self) -> DatasetInfo:
         train, test = limited(NUM_TRAIN, self.train_limit), limited(NUM_TEST, self.test_limit)
-        return DatasetInfo((1, 8, 8), 10, train, test)
+        held = self.num_validation(train)
+        return DatasetInfo((1, 8, 8), 10, train - held, test, held)
 
     def loader(self, spec: LoaderSpec) -> Loader:
         from sklearn.datasets import load_digits
@@ -39,8 +40,9 @@ class Digits(Dataset):
         targets = [torch.from_numpy(part).long() for part in chosen[2:]]
         info = self.info()
         return MemoryLoader(
-            Samples(images[0], targets[0]).first(info.num_train),
+            Samples(images[0], targets[0]).first(info.num_train + info.num_validation),
             Samples(images[1], targets[1]).first(info.num_test),
+            validation=info.num_validation,
             mean=(0.305,),
             std=(0.376,),
             spec=spec,

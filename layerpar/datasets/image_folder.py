@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from layerpar.datasets.base import Dataset, DatasetInfo, Loader, LoaderSpec, default_root
+from layerpar.datasets.base import Dataset, DatasetInfo, Loader, LoaderSpec, default_root, held_out
 from layerpar.datasets.pictures import (
     ANNOTATIONS,
     Pictures,
@@ -57,21 +57,27 @@ class ImageFolder(Dataset):
     def is_random(self) -> bool:
         return True
 
+    @property
+    def num_decoders(self) -> int:
+        return self.decode_workers
+
     def info(self) -> DatasetInfo:
         """What listing the folders tells; no picture is opened.
 
         Raises:
             UserError: a folder is missing, empty or of an unknown class.
         """
-        train, test = self._splits
-        return DatasetInfo((3, self.size, self.size), len(self.classes), len(train), len(test))
+        train, validation, test = self._splits
+        shape = (3, self.size, self.size)
+        return DatasetInfo(shape, len(self.classes), len(train), len(test), len(validation))
 
     def loader(self, spec: LoaderSpec) -> Loader:
         from layerpar.datasets.decoding_loader import DecodingLoader
 
-        train, test = self._splits
+        train, validation, test = self._splits
         return DecodingLoader(
             train,
+            validation,
             test,
             spec=spec,
             size=self.size,
@@ -105,6 +111,9 @@ class ImageFolder(Dataset):
         return list_pictures(self.folder / names[0], self.classes)
 
     @cached_property
-    def _splits(self) -> tuple[Pictures, Pictures]:
-        train = list_pictures(self.folder / "train", self.classes)
-        return train.evenly(self.train_limit), self.test_pictures().evenly(self.test_limit)
+    def _splits(self) -> tuple[Pictures, Pictures, Pictures]:
+        """To train on, held out for validation, and to test."""
+        train = list_pictures(self.folder / "train", self.classes).evenly(self.train_limit)
+        parts = held_out(len(train), self.num_validation(len(train)))
+        trained, held = (train.chosen(part) for part in parts)
+        return trained, held, self.test_pictures().evenly(self.test_limit)

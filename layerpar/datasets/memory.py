@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from layerpar.datasets.augment import UNCHANGED, Augment, Draws, crop_and_mirror, cut_out
-from layerpar.datasets.base import Batch, LoaderSpec, epoch_order
+from layerpar.datasets.base import Batch, LoaderSpec, epoch_order, held_out
 from layerpar.datasets.normalise import Normalise, lay_out
 from layerpar.seeds import stream
 
@@ -29,13 +29,22 @@ class Samples:
         """The first so many of them."""
         return Samples(self.images[:count], self.labels[:count])
 
+    def split(self, count: int) -> tuple[Samples, Samples]:
+        """Those to train on, and `count` that are held out."""
+        if count == 0:
+            return self, self.first(0)
+        parts = held_out(len(self.labels), count)
+        trained, held = (Samples(self.images[part], self.labels[part]) for part in parts)
+        return trained, held
+
 
 class MemoryLoader:
     """Serves samples that fit into memory; selecting, varying and normalising run batched on the device.
 
     Args:
-        train: Training samples.
+        train: Training samples, with those that are held out.
         test: Test samples.
+        validation: How many are held out.
         mean: Per channel, of pixels in [0, 1].
         std: Per channel, of pixels in [0, 1].
         spec: What this worker wants.
@@ -47,17 +56,18 @@ class MemoryLoader:
         train: Samples,
         test: Samples,
         *,
+        validation: int = 0,
         mean: tuple[float, ...],
         std: tuple[float, ...],
         spec: LoaderSpec,
         augment: Augment = UNCHANGED,
     ) -> None:
         self._spec = spec
-        self._train = self._place(train)
-        self._test = self._place(test)
+        trained, held = train.split(validation)
+        self._train, self._validation, self._test = (self._place(part) for part in (trained, held, test))
         self._normalise = Normalise(mean, std, spec.device)
         self._augment = augment
-        self.steps_per_epoch = len(train.labels) // spec.batch_size
+        self.steps_per_epoch = len(trained.labels) // spec.batch_size
 
     def train(self, epoch: int) -> Iterator[Batch]:
         order = epoch_order(len(self._train.labels), seed=self._spec.seed, epoch=epoch)
@@ -70,9 +80,16 @@ class MemoryLoader:
             chosen, indices = (places[batch][self._spec.shard] for places in (on_device, order))
             yield self._batch(self._train, chosen, indices, own)
 
+    def validation(self) -> Iterator[Batch]:
+        return self._in_order(self._validation)
+
     def test(self) -> Iterator[Batch]:
-        for indices in torch.arange(len(self._test.labels)).split(TEST_BATCH):
-            yield self._batch(self._test, indices.to(self._spec.device), indices, None)
+        return self._in_order(self._test)
+
+    def _in_order(self, samples: Samples) -> Iterator[Batch]:
+        for indices in torch.arange(len(samples.labels)).split(TEST_BATCH):
+            if len(indices) > 0:
+                yield self._batch(samples, indices.to(self._spec.device), indices, None)
 
     def _place(self, samples: Samples) -> Samples:
         images = samples.images if self._spec.images else samples.images[:0]

@@ -43,8 +43,11 @@ class Pictures:
         """So many of them, taken at even distances, so that every class keeps its share."""
         if limit is None or limit >= len(self):
             return self
-        chosen = torch.arange(limit) * len(self) // limit
-        return Pictures(self.folder, self.names[chosen.numpy()], self.labels[chosen])
+        return self.chosen(torch.arange(limit) * len(self) // limit)
+
+    def chosen(self, indices: Tensor) -> Pictures:
+        """These of them, in this order."""
+        return Pictures(self.folder, self.names[indices.numpy()], self.labels[indices])
 
 
 def class_folders(folder: Path) -> list[str]:

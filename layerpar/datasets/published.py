@@ -49,12 +49,9 @@ class Published(Dataset):
         if missing is not None:
             obtain(source, self._folder, missing)
         source.check(self._folder, checksums=self.verify_checksums)
-        return DatasetInfo(
-            source.input_shape,
-            source.num_classes,
-            limited(source.num_train, self.train_limit),
-            limited(source.num_test, self.test_limit),
-        )
+        train, test = limited(source.num_train, self.train_limit), limited(source.num_test, self.test_limit)
+        held = self.num_validation(train)
+        return DatasetInfo(source.input_shape, source.num_classes, train - held, test, held)
 
     def loader(self, spec: LoaderSpec) -> Loader:
         """Read the files that `info` has checked.
@@ -64,9 +61,11 @@ class Published(Dataset):
         """
         source = SOURCES[self.source]
         train, test = source.read(self._folder)
+        num_train = limited(source.num_train, self.train_limit)
         return MemoryLoader(
-            train.first(limited(source.num_train, self.train_limit)),
+            train.first(num_train),
             test.first(limited(source.num_test, self.test_limit)),
+            validation=self.num_validation(num_train),
             mean=source.mean,
             std=source.std,
             spec=spec,

@@ -41,18 +41,21 @@ class Synthetic(Dataset):
     def info(self) -> DatasetInfo:
         channels, height, width = self.shape
         train, test = limited(self.num_train, self.train_limit), limited(self.num_test, self.test_limit)
-        return DatasetInfo((channels, height, width), self.num_classes, train, test)
+        held = self.num_validation(train)
+        return DatasetInfo((channels, height, width), self.num_classes, train - held, test, held)
 
     def loader(self, spec: LoaderSpec) -> Loader:
         info = self.info()
         generator = torch.Generator().manual_seed(self.data_seed)
         patterns = torch.randint(0, 256, (self.num_classes, *self.shape), generator=generator)
-        labels = torch.randint(0, self.num_classes, (info.num_train + info.num_test,), generator=generator)
+        num_train = info.num_train + info.num_validation
+        labels = torch.randint(0, self.num_classes, (num_train + info.num_test,), generator=generator)
         noise = torch.randint(0, 256, (len(labels), *self.shape), generator=generator)
         images = ((patterns[labels] + noise) // 2).to(torch.uint8)
         return MemoryLoader(
-            Samples(images[: info.num_train], labels[: info.num_train]),
-            Samples(images[info.num_train :], labels[info.num_train :]),
+            Samples(images[:num_train], labels[:num_train]),
+            Samples(images[num_train:], labels[num_train:]),
+            validation=info.num_validation,
             mean=(0.5,) * self.shape[0],
             std=(0.2,) * self.shape[0],
             spec=spec,

@@ -26,17 +26,21 @@ class Cuts:
     Attributes:
         parts: The layers of each part.
         loads: Predicted seconds per step of each part.
+        layer_times: What the layers took: `samples` of a micro-batch, and the fields of a `Profile` for one.
     """
 
     parts: list[range]
     loads: list[float]
+    layer_times: dict[str, Any]
 
     def decisions(self, placement: list[list[int]]) -> dict[str, Any]:
-        """What the records tell: the cuts (to pin with mode.partition), and loads of parts and workers."""
+        """What the records tell: the cuts (to pin with mode.partition), loads of parts and workers, and the
+        times of the layers, from which `layerpar predict --from` predicts."""
         return {
             "cuts": [part.start for part in self.parts[1:]],
             "part_loads": self.loads,
             "predicted_loads": [sum(self.loads[index] for index in mine) for mine in placement],
+            "layer_times": self.layer_times,
         }
 
 
@@ -80,18 +84,16 @@ def decide(
         microbatches: Equal parts in which a part of the network takes a batch.
         build_head: The auxiliary head of a part but the last.
     """
-    num_layers, recorded_decisions = len(workload.network.layers), workload.recorded_decisions
-    if recorded_decisions is not None:
-        return Cuts(
-            partition.blocks(recorded_decisions["cuts"], num_layers), recorded_decisions["part_loads"]
-        )
+    num_layers, earlier = len(workload.network.layers), workload.recorded_decisions
+    if earlier is not None:
+        parts = partition.blocks(earlier["cuts"], num_layers)
+        return Cuts(parts, earlier["part_loads"], earlier["layer_times"])
     holder: list[Cuts | None] = [None]
     if workload.ranks.rank == 0:
         samples = workload.replica_batch_size
         measuring = _measuring(workload, build_head)
-        seconds = cost(
-            measure(workload.network.layers, measuring, samples=samples, microbatches=microbatches)
-        )
+        profile = measure(workload.network.layers, measuring, samples=samples, microbatches=microbatches)
+        seconds = cost(profile)
         if isinstance(choice, list):
             cuts = choice
         elif choice == "equal":
@@ -99,7 +101,8 @@ def decide(
         else:
             cuts = partition.balanced(seconds, num_layers, num_parts)
         loads = partition.predicted_loads(seconds, cuts, num_layers)
-        holder = [Cuts(partition.blocks(cuts, num_layers), loads)]
+        times = {"samples": samples // microbatches, **profile.of_microbatch(microbatches).rounded()}
+        holder = [Cuts(partition.blocks(cuts, num_layers), loads, times)]
     if workload.ranks.world_size > 1:
         liveness.meet()
         dist.broadcast_object_list(holder, src=0)

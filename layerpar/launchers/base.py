@@ -6,19 +6,14 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from layerpar.errors import require_at_least
 from layerpar.paths import RunDirectory
+from layerpar.variables import PARENT, STARTED
 
-STARTED_VARIABLE = "LAYERPAR_STARTED"
-"""Environment variable that tells workers the Unix time at which the command was given."""
-
-PARENT_VARIABLE = "LAYERPAR_PARENT"
-"""Environment variable that tells a worker that a parent watches it: the parent's process number, where
-that is the process which starts it, else 0."""
-
-STORE_VARIABLE = "LAYERPAR_STORE"
-"""Environment variable that tells workers where they meet: see `layerpar.rendezvous`."""
+SHUTDOWN_SECONDS = 2
+"""How long workers have to obey SIGTERM before they are killed."""
 
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 """Lets glibc keep the memory that a step frees for the next step. Else it may give it back to the system
@@ -74,12 +69,13 @@ class Launcher:
 
 
 class WorkerError(Exception):
-    """A worker died: which one, where, why, and where its log is."""
+    """A worker died: which one (None where the command for all of them did), where, why, and its log."""
 
-    def __init__(self, rank: int, cause: str, log: str, *, host: str | None = None) -> None:
+    def __init__(self, rank: int | None, cause: str, log: str, *, host: str | None = None) -> None:
+        who = "the launcher's command" if rank is None else f"worker {rank}"
         place = "" if host is None else f" on {host}"
-        super().__init__(f"worker {rank}{place} {cause}; its log: {log}")
-        self.rank = rank
+        super().__init__(f"{who}{place} {cause}; its log: {log}")
+        self.rank = rank or 0
 
 
 class Interrupted(BaseException):
@@ -102,7 +98,19 @@ def worker_environment(started: float) -> dict[str, str]:
         started: Unix time at which the command was given.
     """
     kept = {name: os.environ.get(name, value) for name, value in KEEP_MEMORY.items()}
-    return kept | {"OMP_NUM_THREADS": "1", PARENT_VARIABLE: "0", STARTED_VARIABLE: str(started)}
+    return kept | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": python_path(),
+        PARENT: "0",
+        STARTED: str(started),
+    }
+
+
+def python_path() -> str:
+    """The user's PYTHONPATH, and behind it the checkout that this package was imported from, if it was."""
+    package = Path(__file__).resolve().parents[2]
+    own = "" if package.name in ("site-packages", "dist-packages") else str(package)
+    return os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), own]))
 
 
 def rank_environment(rank: int, *, world_size: int, local_rank: int, local_world_size: int) -> dict[str, str]:

@@ -47,7 +47,8 @@ def blame(
         directory: The run's.
         timeout_seconds: `launcher.timeout_seconds`, for the message.
     """
-    hosts = {one.rank: one.host for one in ended if one.rank is not None}
+    hosts = {rank: words.host for rank, words in said.items() if words is not None}
+    hosts |= {one.rank: one.host for one in ended if one.rank is not None}
 
     def error(rank: int, cause: str) -> WorkerError:
         return WorkerError(rank, cause, str(directory.log(rank) / "stderr.log"), host=hosts.get(rank))
@@ -73,7 +74,9 @@ def blame(
         rank, words = next(iter(failures.items()))
         return error(rank, f"failed: {words.message}")
     first = next(one for one in ended if one.code)
-    return error(first.rank or 0, _end_of(first))
+    if first.rank is None:
+        return WorkerError(None, _end_of(first), str(first.log))
+    return error(first.rank, _end_of(first))
 
 
 def _end_of(one: Ended) -> str:

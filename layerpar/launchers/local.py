@@ -8,22 +8,25 @@ from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 
 from layerpar.launchers.base import (
-    PARENT_VARIABLE,
-    STORE_VARIABLE,
     Launcher,
     rank_environment,
     worker_command,
     worker_environment,
 )
+from layerpar.launchers.fork_server import ForkServer
 from layerpar.launchers.watch import Command, run_commands
 from layerpar.paths import RunDirectory
+from layerpar.variables import PARENT, STORE
 
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
 
 @dataclass(kw_only=True)
 class LocalLauncher(Launcher):
-    """A process per worker. They meet in a file that nobody else can read, and talk over loopback only."""
+    """A process per worker, forked from one that has imported torch already, for all runs of a command.
+
+    They meet in a file that nobody else can read, and talk over loopback only.
+    """
 
     def launch(self, directory: RunDirectory, *, workers: int, started: float) -> None:
         with TemporaryDirectory(prefix="layerpar-") as private:
@@ -32,8 +35,8 @@ class LocalLauncher(Launcher):
                 **worker_environment(started),
                 "GLOO_SOCKET_IFNAME": LOOPBACK,
                 "NCCL_SOCKET_IFNAME": os.environ.get("NCCL_SOCKET_IFNAME", LOOPBACK),
-                PARENT_VARIABLE: str(os.getpid()),
-                STORE_VARIABLE: f"file:{private}/store",
+                PARENT: str(os.getpid()),
+                STORE: f"file:{private}/store",
             }
             commands = [
                 Command(
@@ -45,4 +48,24 @@ class LocalLauncher(Launcher):
                 )
                 for rank in range(workers)
             ]
-            run_commands(commands, directory, workers=workers, timeout_seconds=self.timeout_seconds)
+            server = fork_server(os.environ | worker_environment(started=0.0))
+            run_commands(
+                commands,
+                directory,
+                workers=workers,
+                timeout_seconds=self.timeout_seconds,
+                start=lambda command: server.fork(directory, command.environment, command.log),
+            )
+
+
+def fork_server(environment: dict[str, str]) -> ForkServer:
+    """The one of this command; another one where the last has died, or was started in another environment."""
+    global _server
+    if _server is None or not _server[1].alive or _server[0] != environment:
+        if _server is not None:
+            _server[1].close()
+        _server = environment, ForkServer(environment)
+    return _server[1]
+
+
+_server: tuple[dict[str, str], ForkServer] | None = None

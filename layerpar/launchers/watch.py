@@ -7,22 +7,19 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any, Protocol
 
 from layerpar import failure
-from layerpar.launchers.base import Interrupted
+from layerpar.launchers.base import SHUTDOWN_SECONDS, Interrupted
 from layerpar.launchers.blame import Ended, blame
 from layerpar.paths import RunDirectory
 
 POLL_SECONDS = 0.05
-SHUTDOWN_SECONDS = 2
-"""How long workers have to obey SIGTERM before they are killed."""
-
 LAST_WORDS_SECONDS = 1
 """How long the others have to say why, once a worker has failed only for want of a peer."""
 
@@ -52,6 +49,21 @@ class Command:
     message: str | None = None
 
 
+class Process(Protocol):
+    """As much of `subprocess.Popen` as is needed here."""
+
+    pid: int
+    stdin: IO[bytes] | None
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
+Start = Callable[[Command], Process]
+"""Starts a command in a process group of its own."""
+
+
 @dataclass
 class Signals:
     """What has been received: the first signal that ends the run, the first that warns of the end."""
@@ -71,8 +83,7 @@ class Running:
     """A command that was started."""
 
     command: Command
-    process: subprocess.Popen[bytes]
-    ending: bool = field(default=False)
+    process: Process
 
     @property
     def code(self) -> int | None:
@@ -80,57 +91,21 @@ class Running:
 
     def ask_to_end(self) -> None:
         """By closing its standard input where it listens to that, else by SIGTERM."""
-        self.ending = True
         if self.process.stdin is not None:
             with suppress(OSError):
                 self.process.stdin.close()
         else:
-            self.signal(signal.SIGTERM)
+            self.send(signal.SIGTERM)
 
-    def signal(self, number: int) -> None:
+    def send(self, number: int) -> None:
         """To the command and all that it has started."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
 
 
-def run_commands(
-    commands: Sequence[Command], directory: RunDirectory, *, workers: int, timeout_seconds: int
-) -> None:
-    """Run all commands to their end.
-
-    Args:
-        commands: One for each worker, or one for all.
-        directory: The run's.
-        workers: How many workers they are.
-        timeout_seconds: `launcher.timeout_seconds`, for the message.
-
-    Raises:
-        WorkerError: the first that failed; all others were ended.
-        Interrupted: a signal arrived; all were ended.
-    """
-    for rank in range(workers):
-        directory.log(rank).mkdir(parents=True, exist_ok=True)
-        failure.forget(directory, rank)
-    with _received() as signals:
-        running: list[Running] = []
-        try:
-            for command in commands:
-                running.append(_start(command))
-            _wait(running, signals, directory)
-            failed = any(one.code for one in running)
-            if failed:
-                _wait_for_last_words(running, directory, workers)
-            ended = [_ended(one) for one in running]
-        finally:
-            _end(running)
-        if failed:
-            said = {rank: failure.read(directory, rank) for rank in range(workers)}
-            raise blame(ended, said, directory, timeout_seconds=timeout_seconds)
-
-
-def _start(command: Command) -> Running:
-    command.log.mkdir(parents=True, exist_ok=True)
-    with (command.log / "stdout.log").open("ab") as out, (command.log / "stderr.log").open("ab") as err:
+def start_process(command: Command) -> subprocess.Popen[bytes]:
+    """Start a command line."""
+    with (command.log / "stdout.log").open("wb") as out, (command.log / "stderr.log").open("wb") as err:
         process = subprocess.Popen(
             command.words,
             env=dict(command.environment),
@@ -143,19 +118,65 @@ def _start(command: Command) -> Running:
         with suppress(BrokenPipeError):
             process.stdin.write(command.message.encode())
             process.stdin.flush()
-    return Running(command, process)
+    return process
+
+
+def run_commands(
+    commands: Sequence[Command],
+    directory: RunDirectory,
+    *,
+    workers: int,
+    timeout_seconds: int,
+    told_by_command: Callable[[Path], Sequence[Ended]] = lambda _: (),
+    start: Start = start_process,
+) -> None:
+    """Run all commands to their end.
+
+    Args:
+        commands: One for each worker, or one for all.
+        directory: The run's.
+        workers: How many workers they are.
+        timeout_seconds: `launcher.timeout_seconds`, for the message.
+        told_by_command: How workers ended, by the standard error of a command that speaks for all.
+        start: Starts each.
+
+    Raises:
+        WorkerError: the first that failed; all others were ended.
+        Interrupted: a signal arrived; all were ended.
+    """
+    for rank in range(workers):
+        directory.log(rank).mkdir(parents=True, exist_ok=True)
+        failure.forget(directory, rank)
+    with _received() as signals:
+        running: list[Running] = []
+        try:
+            for command in commands:
+                command.log.mkdir(parents=True, exist_ok=True)
+                running.append(Running(command, start(command)))
+            _wait(running, signals, directory)
+            failed = any(one.code for one in running)
+            if failed:
+                _wait_for_last_words(running, directory, workers)
+            ended = [_ended(one) for one in running]
+        finally:
+            _end(running)
+        if failed:
+            told = [end for one in ended if one.rank is None for end in told_by_command(one.log)]
+            ended = told or ended
+            said = {rank: failure.read(directory, rank) for rank in range(workers)}
+            raise blame(ended, said, directory, timeout_seconds=timeout_seconds)
 
 
 def _wait(running: Sequence[Running], signals: Signals, directory: RunDirectory) -> None:
     """Until all have ended or one has failed."""
-    at_warning: str | None = None
+    at_warning: set[str] | None = None
     while True:
         if signals.ending is not None:
             raise Interrupted(signals.ending)
         if signals.warning is not None:
-            newest = _newest_checkpoint(directory)
-            at_warning = newest if at_warning is None else at_warning
-            if newest != at_warning:
+            whole = _checkpoints(directory)
+            at_warning = whole if at_warning is None else at_warning
+            if whole - at_warning:
                 raise Interrupted(signals.warning)
         codes = [one.code for one in running]
         if any(codes) or None not in codes:
@@ -163,11 +184,9 @@ def _wait(running: Sequence[Running], signals: Signals, directory: RunDirectory)
         time.sleep(POLL_SECONDS)
 
 
-def _newest_checkpoint(directory: RunDirectory) -> str:
-    from layerpar import checkpoint
-
-    folder = checkpoint.newest(directory)
-    return "" if folder is None else folder.name
+def _checkpoints(directory: RunDirectory) -> set[str]:
+    """The whole ones."""
+    return {folder.name for folder in directory.checkpoints.glob("*") if folder.name.isdigit()}
 
 
 def _wait_for_last_words(running: Sequence[Running], directory: RunDirectory, workers: int) -> None:
@@ -191,12 +210,13 @@ def _end(running: Sequence[Running]) -> None:
     for one in running:
         if one.code is None:
             one.ask_to_end()
-    deadline = time.monotonic() + SHUTDOWN_SECONDS
+    distant = any(one.process.stdin is not None for one in running)
+    deadline = time.monotonic() + (2 if distant else 1) * SHUTDOWN_SECONDS
     for one in running:
         with suppress(subprocess.TimeoutExpired):
             one.process.wait(max(0.0, deadline - time.monotonic()))
     for one in running:
-        one.signal(signal.SIGKILL)
+        one.send(signal.SIGKILL)
         one.process.wait()
         if one.process.stdin is not None:
             with suppress(OSError):

@@ -126,7 +126,7 @@ def block_spec(workload: Workload, plan: Plan, index: int, output: Tensor) -> Bl
     return BlockSpec(
         index=index,
         num_blocks=len(plan.blocks),
-        layers=workload.network.layers[layers.start : layers.stop],
+        layers=workload.network.segment(layers.start, layers.stop),
         output_shape=tuple(output.shape[1:]),
         num_classes=workload.info.num_classes,
         seeded=seeded,

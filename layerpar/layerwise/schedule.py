@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 
@@ -68,10 +69,12 @@ class Stream:
     def ticks(self, blocks: range, steps: int) -> Iterator[Tick]:
         """The merged program of a worker with these consecutive blocks, over a segment of so many steps.
 
-        The first `steps · M` ticks take one micro-batch each; the others complete what is under way.
+        The first `steps · M` ticks take one micro-batch each; the others, those in which there is something
+        to do, complete what is under way.
         """
         count = steps * self.microbatches
-        for tick in range(count + self.delay(blocks.start)):
+        late = {tick for block in blocks for tick in self._late(block, count)}
+        for tick in chain(range(count), sorted(late)):
             forwards = {block: self._forward(tick, count) for block in blocks}
             backwards = {block: self._backward(block, tick, count) for block in blocks}
             if self.link_delay is None:
@@ -95,6 +98,11 @@ class Stream:
         receiver has posted as many receives as the queue is deep, and the sender as many sends.
         """
         return max(1, -(-(self.link_delay or 0) // 2))
+
+    def _late(self, block: int, count: int) -> range:
+        """The ticks in which a block goes backward when all micro-batches have gone forward."""
+        delay = self.delay(block)
+        return range(max(count, delay), count + delay)
 
     def _forward(self, tick: int, count: int) -> list[Operation]:
         return [Forward(tick)] if tick < count else []

@@ -6,13 +6,15 @@ import os
 import platform
 import resource
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from layerpar.ranks import shares_device
+from layerpar.measure import limits
+from layerpar.variables import CORES
 
 PACKAGES = (
     "layerpar",
@@ -27,14 +29,13 @@ PACKAGES = (
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """The content of `env.json`."""
+    """This node, as `env.json` shows it."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "hostname": platform.node(),
         "cpu": cpu_name(),
         "cores": available_cores(),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "memory_bytes": available_memory_bytes(),
         "device": str(device),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "cuda": torch.version.cuda,
@@ -51,8 +52,15 @@ def installed_version(package: str) -> str | None:
 
 
 def available_cores() -> int:
-    """CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """CPU cores this process may use: whole ones, by affinity, by quota and by the scheduler's allocation."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min(cores, limits.cpu_quota() or cores, int(os.environ.get(CORES, cores)))))
+
+
+def available_memory_bytes() -> int:
+    """Memory of the machine, or what a container leaves of it."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(physical, limits.memory_limit() or physical)
 
 
 def cpu_name() -> str:
@@ -65,11 +73,18 @@ def cpu_name() -> str:
     return models[0] if models else platform.machine()
 
 
-def is_contended(device: torch.device, *, workers: int, threads_per_worker: int) -> bool:
-    """Whether the workers of this machine are more than it has cores (with their threads), or share a GPU."""
-    if device.type == "cuda":
-        return shares_device(device, workers)
-    return workers * threads_per_worker > available_cores()
+def is_contended(nodes: Sequence[int], busy: Sequence[int], cores: Sequence[int]) -> bool:
+    """Whether some node has fewer cores than its workers keep busy.
+
+    Args:
+        nodes: Where each worker is.
+        busy: Threads and decode workers of each.
+        cores: What each finds available.
+    """
+    return any(
+        sum(mine for at, mine in zip(nodes, busy, strict=True) if at == node) > found
+        for node, found in zip(nodes, cores, strict=True)
+    )
 
 
 def reset_peak_memory(device: torch.device) -> None:
@@ -85,11 +100,19 @@ def reset_peak_memory(device: torch.device) -> None:
 
 def peak_memory_bytes(device: torch.device) -> int:
     """Highest memory allocated on the GPU, or resident memory of the process, since `reset_peak_memory`."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _resident_bytes("VmHWM")
+
+
+def memory_bytes(device: torch.device) -> int:
+    """Memory allocated on the GPU, or resident memory of the process, now."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else _resident_bytes("VmRSS")
+
+
+def _resident_bytes(key: str) -> int:
+    """A key of Linux's account of this process; elsewhere the highest resident memory so far."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
     except (OSError, StopIteration):
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

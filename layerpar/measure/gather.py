@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from layerpar.config import RunConfig
 from layerpar.engine.contract import Assignment, Workload
+from layerpar.loop import Progress
 from layerpar.measure import environment
 from layerpar.measure.records import RankRecord, Results
 from layerpar.measure.stopwatch import Stopwatch
-from layerpar.train import Progress
+from layerpar.ranks import shares_device, this_node
 
 
 def gather_ranks(progress: Progress, stopwatch: Stopwatch, assignment: Assignment) -> tuple[RankRecord, ...]:
@@ -31,17 +33,57 @@ def gather_ranks(progress: Progress, stopwatch: Stopwatch, assignment: Assignmen
         busy_seconds=stopwatch.busy_seconds,
         wait_seconds=stopwatch.wait_seconds,
         exchange_seconds=stopwatch.exchange_seconds,
+        cpu_seconds=stopwatch.cpu_seconds,
         sent_bytes=stopwatch.sent_bytes,
         peak_memory_bytes=progress.peak_memory_bytes,
+        idle_memory_bytes=stopwatch.idle_memory_bytes,
         predicted_step_seconds=assignment.predicted_step_seconds if len(progress.assignments) == 1 else None,
+        paused_seconds=stopwatch.paused_seconds,
     )
     every: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(every, own)
     return tuple(every)
 
 
+def gather_environment(device: torch.device) -> dict[str, Any]:
+    """The content of `env.json`: the node of worker 0, then every other node and every worker. Collective.
+
+    Nodes are numbers: the name of a host is nobody's business.
+
+    Args:
+        device: Of this worker.
+    """
+    every: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(every, (this_node(), str(device), environment.describe(device)))
+    nodes = {node: found for node, _, found in reversed(every)}
+    others = [{"node": node} | nodes[node] for node in sorted(nodes)[1:]]
+    workers = [{"rank": rank, "node": node, "device": name} for rank, (node, name, _) in enumerate(every)]
+    return every[0][2] | {"workers": workers, "other_nodes": others}
+
+
+def gather_contention(config: RunConfig, device: torch.device, *, decodes: bool) -> bool:
+    """Whether workers were in each other's way, or other runs in theirs. Collective.
+
+    Args:
+        config: The run.
+        device: Of this worker.
+        decodes: Whether this worker needs images, and so its data set's decode workers.
+    """
+    busy = config.threads_per_worker + (config.dataset.num_decoders if decodes else 0)
+    shared = shares_device(device, int(os.environ["LOCAL_WORLD_SIZE"]))
+    every: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(every, (this_node(), busy, environment.available_cores(), shared))
+    nodes, threads, cores, share = zip(*every, strict=True)
+    return not config.launcher.runs_alone or any(share) or environment.is_contended(nodes, threads, cores)
+
+
 def results(
-    config: RunConfig, workload: Workload, progress: Progress, ranks: tuple[RankRecord, ...]
+    config: RunConfig,
+    workload: Workload,
+    progress: Progress,
+    ranks: tuple[RankRecord, ...],
+    *,
+    contended: bool,
 ) -> Results:
     """What a finished run measured.
 
@@ -50,25 +92,28 @@ def results(
         workload: Of its last phase.
         progress: At its end.
         ranks: Records of all ranks.
+        contended: See `gather_contention`.
     """
     accuracies = [accuracy for _, accuracy, _ in progress.evaluations]
+    has_split = config.dataset.validation > 0
+    assert progress.test_scores is not None
+    test_accuracy, test_loss = progress.test_scores
     return Results(
         num_parameters=workload.network.num_parameters,
+        num_layers=len(workload.network.layers),
         device=workload.device.type,
         train_seconds=progress.train_seconds,
         samples_per_second=progress.step * config.batch_size / progress.train_seconds,
-        test_accuracy=accuracies[-1],
-        best_test_accuracy=max(accuracies),
-        test_loss=progress.evaluations[-1][2],
+        test_accuracy=test_accuracy,
+        best_test_accuracy=None if has_split else max(accuracies),
+        test_loss=test_loss,
+        validation_accuracy=accuracies[-1] if has_split else None,
+        best_validation_accuracy=max(accuracies) if has_split else None,
         time_to_target_seconds=progress.time_to(config.target_accuracy),
         steps=progress.step,
         start_seconds=progress.start_seconds,
-        contended=not config.launcher.runs_alone
-        or environment.is_contended(
-            workload.device,
-            workers=int(os.environ["LOCAL_WORLD_SIZE"]),
-            threads_per_worker=config.threads_per_worker,
-        ),
+        contended=contended,
+        paused_seconds=max(rank.paused_seconds for rank in ranks),
         ranks=ranks,
         phase_seconds=tuple(progress.phase_seconds),
     )

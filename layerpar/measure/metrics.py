@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from layerpar.errors import require
-from layerpar.measure.records import strict
+from layerpar.measure.writing import strict
 from layerpar.paths import RunDirectory
 
 FLUSH_SECONDS = 5

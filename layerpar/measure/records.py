@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-import math
-import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
+from layerpar.errors import require
+from layerpar.measure.settings import effective, label
+from layerpar.measure.writing import overwrite_json
 from layerpar.paths import RunDirectory
 
 if TYPE_CHECKING:
     from layerpar.config import RunConfig
 
+AFTER_MODES = 9
+"""The place of runs of several phases in tables; see `Mode.order`."""
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write strict JSON to a temporary name, then rename: a reader sees the old file or the new one."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(strict(content), indent=2, allow_nan=False) + "\n")
-    temporary.replace(path)
+
+ALIVE = ("created", "running")
+"""What a run's status says while its process lives."""
+
+LOCK_SECONDS = 0.5
+"""How long a lock is asked for: somebody who only looks whether it is held lets it go at once."""
 
 
 def write_status(directory: RunDirectory, status: str, **details: Any) -> None:
@@ -32,13 +38,64 @@ def write_status(directory: RunDirectory, status: str, **details: Any) -> None:
         status: created, running, done, failed, interrupted, diverged or refused.
         details: `phase` while it runs (what it is doing, such as `evaluating`); `message`, `rank` or `step`
             once it ended badly.
+
+    Raises:
+        OSError: it cannot be written, not even over what it said before.
     """
-    write_json(directory.status, {"status": status, "phase": None, "message": None} | details)
+    overwrite_json(directory.status, {"status": status, "phase": None, "message": None} | details)
 
 
 def read_status(directory: RunDirectory) -> dict[str, Any]:
     """The last `write_status`."""
     return json.loads(directory.status.read_text())
+
+
+def current_status(directory: RunDirectory) -> dict[str, Any]:
+    """The last `write_status`, but `stopped` where the process that wrote it ended without a word.
+
+    Whoever runs a directory holds its lock, which the system takes back however a process ends.
+    """
+    status = read_status(directory)
+    if status["status"] not in ALIVE or is_locked(directory):
+        return status
+    again = read_status(directory)  # it may have ended well in between
+    if again["status"] not in ALIVE:
+        return again
+    return again | {"status": "stopped", "phase": None, "message": "its process ended without a word"}
+
+
+@contextmanager
+def exclusive_lock(directory: RunDirectory) -> Iterator[None]:
+    """Within, no other process runs this directory, which exists; the system takes the lock back at our end.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    with directory.lock.open("a") as file:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while not _lock(file, fcntl.LOCK_EX):
+            require(
+                time.monotonic() < deadline, f"{directory.root} is still running; try again once it has ended"
+            )
+            time.sleep(0.02)
+        yield
+
+
+def is_locked(directory: RunDirectory) -> bool:
+    """Whether a process runs this directory."""
+    try:
+        with directory.lock.open() as file:
+            return not _lock(file, fcntl.LOCK_SH)
+    except FileNotFoundError:
+        return False
+
+
+def _lock(file: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -52,11 +109,15 @@ class RankRecord:
         busy_seconds: Training seconds spent neither waiting nor exchanging.
         wait_seconds: Training seconds spent blocked on a peer.
         exchange_seconds: Training seconds spent packing, copying and handing over messages.
+        cpu_seconds: Processor seconds of its process during the training segments, all threads together.
         sent_bytes: Bytes it sent.
         peak_memory_bytes: Highest resident memory of the process while training (on a GPU: highest
             memory allocated there).
+        idle_memory_bytes: The same before there was any data or network.
         predicted_step_seconds: What a step should have kept it busy, by the measured times of its layers;
             None where nothing was cut among workers, and for a run of several phases.
+        paused_seconds: Seconds of training segments during which it was stopped (Ctrl-Z, a suspended
+            machine); see `layerpar.measure.pauses`.
     """
 
     rank: int
@@ -65,9 +126,12 @@ class RankRecord:
     busy_seconds: float
     wait_seconds: float
     exchange_seconds: float
+    cpu_seconds: float
     sent_bytes: int
     peak_memory_bytes: int
+    idle_memory_bytes: int
     predicted_step_seconds: float | None
+    paused_seconds: float
 
 
 @dataclass(frozen=True)
@@ -75,16 +139,20 @@ class Results:
     """What a run measured; None where it did not get that far."""
 
     num_parameters: int | None = None
+    num_layers: int | None = None
     device: str | None = None
     train_seconds: float | None = None
     samples_per_second: float | None = None
     test_accuracy: float | None = None
     best_test_accuracy: float | None = None
     test_loss: float | None = None
+    validation_accuracy: float | None = None
+    best_validation_accuracy: float | None = None
     time_to_target_seconds: float | None = None
     steps: int | None = None
     start_seconds: float | None = None
     contended: bool | None = None
+    paused_seconds: float | None = None
     ranks: tuple[RankRecord, ...] = ()
     phase_seconds: tuple[float, ...] = ()
 
@@ -92,15 +160,20 @@ class Results:
 def summary(config: RunConfig, status: str, results: Results) -> dict[str, Any]:
     """The content of `summary.json`. The keys are stable: tools read them.
 
-    A run of several phases has the mode `phases`, and no objective or aggregation of its own.
+    It says from the start what the run is; numbers are null until they are measured. A run of several
+    phases has the mode `phases`, and no objective or aggregation of its own.
     """
     mixed = {"mode": "phases", "objective": None, "aggregation": None}
     return {
         "status": status,
+        "label": label(config),
+        "order": AFTER_MODES if config.phases else config.mode.order(config),
         **(mixed if config.phases else method(config)),
         "dataset": config.dataset.name,
         "architecture": config.architecture.name,
         "depth": config.architecture.depth,
+        "width": config.architecture.width,
+        "num_blocks": _num_blocks(config, results.num_layers),
         "num_parameters": results.num_parameters,
         "workers": config.num_workers,
         "replicas": max(phase.config.mode.num_replicas(config.workers) for phase in config.parts),
@@ -114,11 +187,14 @@ def summary(config: RunConfig, status: str, results: Results) -> dict[str, Any]:
         "test_accuracy": results.test_accuracy,
         "best_test_accuracy": results.best_test_accuracy,
         "test_loss": results.test_loss,
+        "validation_accuracy": results.validation_accuracy,
+        "best_validation_accuracy": results.best_validation_accuracy,
         "target_accuracy": config.target_accuracy,
         "time_to_target_seconds": results.time_to_target_seconds,
         "steps": results.steps,
         "start_seconds": results.start_seconds,
         "contended": results.contended,
+        "paused_seconds": results.paused_seconds,
         "ranks": [asdict(rank) for rank in results.ranks],
         "phases": [
             {
@@ -129,25 +205,21 @@ def summary(config: RunConfig, status: str, results: Results) -> dict[str, Any]:
             }
             for phase, seconds in zip_longest(config.phases, results.phase_seconds[: len(config.phases)])
         ],
+        "settings": effective(config),
     }
 
 
 def method(config: RunConfig) -> dict[str, str | None]:
     """Mode, objective and aggregation by name; None where the mode has no use for it."""
-    layerwise = config.mode.name == "layerwise"
     return {
         "mode": config.mode.name,
-        "objective": config.objective.name if layerwise else None,
+        "objective": config.objective.name if config.mode.has_objective else None,
         "aggregation": config.aggregation.name if config.mode.aggregates else None,
     }
 
 
-def strict(value: Any) -> Any:
-    """`value` for strict JSON, which knows no number that is not finite: those become null."""
-    if isinstance(value, float) and not math.isfinite(value):
+def _num_blocks(config: RunConfig, num_layers: int | None) -> int | None:
+    """Of the phase that cuts finest; None before the network is built."""
+    if num_layers is None:
         return None
-    if isinstance(value, Mapping):
-        return {key: strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(item) for item in value]
-    return value
+    return max(phase.config.mode.num_blocks(config.workers, num_layers) for phase in config.parts)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import torch
 
+from layerpar.measure.environment import memory_bytes
 from layerpar.measure.trace import STEP, Span, Trace
 
 NOTHING = nullcontext()
 
-COUNTED = ("seconds", "wait_seconds", "exchange_seconds", "sent_bytes")
+COUNTED = ("seconds", "wait_seconds", "exchange_seconds", "cpu_seconds", "sent_bytes", "paused_seconds")
 """What a checkpoint holds of a stopwatch."""
 
 
@@ -30,7 +31,10 @@ class Stopwatch:
         seconds: Training seconds so far, of this rank.
         wait_seconds: The part of them spent blocked on a peer.
         exchange_seconds: The part of them spent on communication without being blocked.
+        cpu_seconds: Processor seconds of this process during them, all threads together.
         sent_bytes: Bytes this rank handed over for sending during them.
+        paused_seconds: Seconds of segments during which this process was stopped.
+        idle_memory_bytes: Memory of the process when the stopwatch was made, before data and network.
         segment_start: When the last segment began, by `perf_counter`.
     """
 
@@ -39,8 +43,12 @@ class Stopwatch:
         self.seconds = 0.0
         self.wait_seconds = 0.0
         self.exchange_seconds = 0.0
+        self.cpu_seconds = 0.0
         self.sent_bytes = 0
+        self.idle_memory_bytes = memory_bytes(device)
+        self.paused_seconds = 0.0
         self.segment_start = 0.0
+        self._cpu_start = 0.0
         self._open = False
         self._recorded = Trace(device)
         self._trace: Trace | None = None
@@ -57,6 +65,7 @@ class Stopwatch:
     def start(self) -> None:
         """Begin a training segment, once the device has finished what came before."""
         synchronize(self.device)
+        self._cpu_start = process_time()
         self.segment_start = perf_counter()
         self._open = True
 
@@ -67,6 +76,7 @@ class Stopwatch:
         segment = perf_counter() - self.segment_start
         self._open = False
         self.seconds += segment
+        self.cpu_seconds += process_time() - self._cpu_start
         return segment
 
     def now(self) -> float:
@@ -133,6 +143,11 @@ class Stopwatch:
         """Add bytes handed over for sending, if a segment is open."""
         if self._open:
             self.sent_bytes += num_bytes
+
+    def count_pause(self, seconds: float) -> None:
+        """Add seconds during which this process was stopped, if a segment is open."""
+        if self._open:
+            self.paused_seconds += seconds
 
     @contextmanager
     def _trace_step(self, number: int) -> Iterator[None]:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from layerpar.measure.records import write_json
+from layerpar.measure.writing import write_json
 from layerpar.paths import RunDirectory
 
 KINDS = ("forward", "backward", "update", "exchange", "wait")

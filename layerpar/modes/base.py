@@ -11,6 +11,9 @@ from layerpar.datasets.base import DatasetInfo
 from layerpar.engine.contract import Engine, Workload
 from layerpar.spec import RunSpec
 
+LAST = 8
+"""The place of a mode that asks for none."""
+
 
 @dataclass(kw_only=True)
 class Mode:
@@ -20,13 +23,27 @@ class Mode:
         name: The choice, as tables show it.
     """
 
+    has_objective: ClassVar[bool] = False
+    """Whether blocks minimise what the run's objective says."""
+
     aggregates: ClassVar[bool] = False
     """Whether this mode combines weights by the run's aggregation."""
 
     compiles: ClassVar[bool] = False
     """Whether this mode can run with `compile`."""
 
+    extends: ClassVar[bool] = True
+    """Whether a run that was stopped may go on for more epochs than it was planned for."""
+
     name: str
+
+    def label(self, config: RunSpec) -> str:
+        """What tables and figures call this way of training."""
+        return self.name
+
+    def order(self, config: RunSpec) -> int:
+        """Its place among the ways of training: of rows in tables, of styles in figures."""
+        return LAST
 
     def num_workers(self, workers: int) -> int:
         """How many of the `workers` asked for this mode uses: all, or only one while the others rest."""
@@ -35,6 +52,15 @@ class Mode:
     def num_replicas(self, workers: int) -> int:
         """How many copies of the network train at once on shards of the batch."""
         return 1
+
+    def num_blocks(self, workers: int, num_layers: int) -> int:
+        """How many parts the network is cut into."""
+        return 1
+
+    def cannot_move(self, before: RunSpec, after: RunSpec) -> str | None:
+        """Why a run cannot go on with another number of workers than before; None if it can."""
+        same = self.num_workers(before.workers) == self.num_workers(after.workers)
+        return None if same else "each worker has a part of every batch"
 
     def check(self, config: RunSpec, info: DatasetInfo, build: Callable[[], Network]) -> None:
         """Refuse what cannot work, before anything starts.

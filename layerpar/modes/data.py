@@ -116,6 +116,9 @@ class Data(Mode):
             f"{num_gpus}; try mode.sync_batchnorm=false",
         )
 
+    def order(self, config: RunSpec) -> int:
+        return 3
+
     def num_replicas(self, workers: int) -> int:
         return workers
 

@@ -14,7 +14,8 @@ from layerpar.engine.contract import Engine, Workload
 from layerpar.errors import require, require_at_least, require_choice
 from layerpar.layerwise.build import Plan, build_stream, build_weights
 from layerpar.layerwise.schedule import Stream
-from layerpar.modes.base import Mode
+from layerpar.modes.base import LAST, Mode
+from layerpar.objectives.base import Objective
 from layerpar.partition import cuts as partition
 from layerpar.spec import RunSpec
 from layerpar.transport.grid import arrange
@@ -34,11 +35,12 @@ class Layerwise(Mode):
         partition: Where to cut: `balanced` (by measured time), `equal` (by count) or the first layer of
             each block but the first, such as [4].
         exchange: What crosses between workers: `activations`, streamed every step, or `weights`, once a
-            round of `aggregation.every` steps.
+            round of `aggregation.every` steps; `auto`: activations where the objective can do with them.
         queue_depth: Messages that a sender may be ahead of its receiver.
         replicas: R, chains of workers side by side.
     """
 
+    has_objective = True
     aggregates = True
 
     blocks: Any
@@ -50,7 +52,7 @@ class Layerwise(Mode):
     def __post_init__(self) -> None:
         cuts.check_blocks(self.blocks)
         cuts.check_choice(self.partition)
-        require_choice("mode.exchange", self.exchange, ("activations", "weights"))
+        require_choice("mode.exchange", self.exchange, ("auto", "activations", "weights"))
         require_at_least("mode.queue_depth", self.queue_depth, 1)
         require_at_least("mode.replicas", self.replicas, 1)
 
@@ -58,7 +60,9 @@ class Layerwise(Mode):
         self._check_replicas(config)
         objective = config.objective
         objective.check(
-            exchange=self.exchange, batch_size=config.batch_size // self.replicas, optimizer=config.optimizer
+            exchange=self.exchange_of(objective),
+            batch_size=config.batch_size // self.replicas,
+            optimizer=config.optimizer,
         )
         num_layers = len(build().layers)
         chain_length = config.workers // self.replicas
@@ -68,7 +72,7 @@ class Layerwise(Mode):
             f"layerwise: {workers} is more than the {num_layers} layers of "
             f"{config.architecture.name}; try workers={num_layers * self.replicas}",
         )
-        num_blocks = self._num_blocks(chain_length, num_layers)
+        num_blocks = self.num_blocks(config.workers, num_layers)
         require(
             chain_length <= num_blocks <= num_layers,
             f"layerwise: mode.blocks={self.blocks} is not between {workers} and the {num_layers} "
@@ -93,8 +97,35 @@ class Layerwise(Mode):
                 f"try {key}={nearest}",
             )
 
-    def _num_blocks(self, chain_length: int, num_layers: int) -> int:
+    def label(self, config: RunSpec) -> str:
+        return f"{self.name} {config.objective.name}"
+
+    def order(self, config: RunSpec) -> int:
+        known = ("local", "delayed", "frozen")
+        return 5 + known.index(config.objective.name) if config.objective.name in known else LAST
+
+    def num_blocks(self, workers: int, num_layers: int) -> int:
+        chain_length = workers // self.replicas
         return cuts.num_blocks(self.blocks, self.partition, workers=chain_length, num_layers=num_layers)
+
+    def exchange_of(self, objective: Objective) -> str:
+        """`activations` or `weights`: what was asked for, else what the objective can do with."""
+        if self.exchange != "auto":
+            return self.exchange
+        return "activations" if objective.cannot("activations") is None else "weights"
+
+    def cannot_move(self, before: RunSpec, after: RunSpec) -> str | None:
+        if before.workers == after.workers:
+            return None
+        if self.replicas > 1:
+            return "replicas share every batch"
+        if self.blocks == "workers" and not isinstance(self.partition, list):
+            return "mode.blocks=workers makes as many blocks as workers"
+        if before.aggregation.name != "replace":
+            return f"aggregation={before.aggregation.name} remembers something for each worker"
+        if getattr(before.architecture, "dropout", 0) > 0:
+            return "each worker draws its own dropout"
+        return None
 
     def num_replicas(self, workers: int) -> int:
         return self.replicas
@@ -102,16 +133,17 @@ class Layerwise(Mode):
     def engine(self, workload: Workload) -> Engine:
         grid = arrange(workload.ranks, workload.stopwatch, self.replicas)
         objective = workload.config.objective
-        num_blocks = self._num_blocks(grid.chain_length, len(workload.network.layers))
+        exchange = self.exchange_of(objective)
+        num_blocks = self.num_blocks(workload.config.workers, len(workload.network.layers))
         blocks = cuts.decide(
             workload,
             self.partition,
             num_blocks,
-            cost=partial(objective.cost, exchange=self.exchange),
+            cost=partial(objective.cost, exchange=exchange),
             microbatches=objective.microbatches,
             build_head=partial(objective.build_head, num_classes=workload.info.num_classes),
         )
         plan = Plan(blocks, partition.assign(blocks.loads, grid.chain_length))
-        if self.exchange == "weights":
+        if exchange == "weights":
             return build_weights(workload, grid, plan)
         return build_stream(workload, grid, plan, queue_depth=self.queue_depth)

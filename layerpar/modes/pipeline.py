@@ -93,6 +93,15 @@ class Pipeline(Mode):
             microbatches=self.microbatches,
         )
 
+    def label(self, config: RunSpec) -> str:
+        return f"{self.name} {self.schedule}"
+
+    def order(self, config: RunSpec) -> int:
+        return 4
+
+    def num_blocks(self, workers: int, num_layers: int) -> int:
+        return self._num_stages(workers)
+
     def _num_stages(self, workers: int) -> int:
         return workers * (self.stages_per_worker or SCHEDULES[self.schedule].stages_per_worker)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from layerpar.architectures.base import Network
 from layerpar.datasets.base import DatasetInfo
@@ -42,6 +42,8 @@ class Sequential(Mode):
             where images vary from epoch to epoch. Changes no result.
     """
 
+    extends: ClassVar[bool] = False  # each block's share of the steps would be another
+
     blocks: Any
     partition: Any
     head: str
@@ -53,12 +55,15 @@ class Sequential(Mode):
         cuts.check_choice(self.partition)
         require_choice("mode.head", self.head, HEADS)
 
+    def order(self, config: RunSpec) -> int:
+        return 2
+
     def num_workers(self, workers: int) -> int:
         return 1
 
     def check(self, config: RunSpec, info: DatasetInfo, build: Callable[[], Network]) -> None:
         num_layers = len(build().layers)
-        num_blocks = self._num_blocks(config.workers, num_layers)
+        num_blocks = self.num_blocks(config.workers, num_layers)
         require(
             num_blocks <= num_layers,
             f"sequential: mode.blocks={self.blocks} is more than the {num_layers} layers of "
@@ -69,11 +74,11 @@ class Sequential(Mode):
         total_steps = config.epochs * (info.num_train // config.batch_size)
         steps_per_block(total_steps, num_blocks, self.shares)
 
-    def _num_blocks(self, workers: int, num_layers: int) -> int:
+    def num_blocks(self, workers: int, num_layers: int) -> int:
         return cuts.num_blocks(self.blocks, self.partition, workers=workers, num_layers=num_layers)
 
     def engine(self, workload: Workload) -> Engine:
-        num_blocks = self._num_blocks(workload.config.workers, len(workload.network.layers))
+        num_blocks = self.num_blocks(workload.config.workers, len(workload.network.layers))
         build_head = partial(heads.build, self.head, num_classes=workload.info.num_classes)
         chosen = cuts.decide(
             workload, self.partition, num_blocks, cost=costs.local, microbatches=1, build_head=build_head

@@ -35,6 +35,13 @@ class Serial(Mode):
         batch_size = config.batch_size
         require_divisor("mode.microbatches", self.microbatches, batch_size, f"batch_size={batch_size}")
 
+    def label(self, config: RunSpec) -> str:
+        threads = config.threads_per_worker
+        return f"{self.name} ({threads} threads)" if threads > 1 else self.name
+
+    def order(self, config: RunSpec) -> int:
+        return 0 if config.threads_per_worker == 1 else 1
+
     def num_workers(self, workers: int) -> int:
         return 1
 

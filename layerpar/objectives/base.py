@@ -215,10 +215,9 @@ class Objective(ABC):
             UserError: what is wrong, and the override that repairs it.
         """
         reason = self.cannot(exchange)
-        other = "weights" if exchange == "activations" else "activations"
         require(
             reason is None,
-            f"objective={self.name} cannot exchange {exchange}: {reason}; try mode.exchange={other}",
+            f"objective={self.name} cannot exchange {exchange}: {reason}; try mode.exchange=auto",
         )
         require_divisor(
             "objective.microbatches", self.microbatches, batch_size, f"a batch of {batch_size} samples"

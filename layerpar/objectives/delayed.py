@@ -88,8 +88,7 @@ class DelayedBlock(Block):
         return {GRADIENT: gradients[-1] if self._shrink == 1 else gradients[-1] * self._shrink}
 
     def update(self) -> Tensor | None:
-        if self._pending and self._stash:
-            self._leave_memory()
+        self._leave_memory()
         loss = super().update()
         self._version = self._leaves()
         return loss
@@ -133,7 +132,9 @@ class DelayedBlock(Block):
         return [parameter.data.requires_grad_() for parameter in self._parameters]
 
     def _leave_memory(self) -> None:
-        """Move the parameters to copies, so that updating them in place leaves the old memory alone."""
+        """Before weights change in place: move them to copies, if backwards through the old ones are due."""
+        if not (self._pending and self._stash):
+            return
         for parameter in self._parameters:
             parameter.data = parameter.data.clone(memory_format=torch.preserve_format)
 

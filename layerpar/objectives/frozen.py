@@ -37,7 +37,7 @@ class FrozenBlock(Block):
 @dataclass(kw_only=True)
 class Frozen(Objective):
     """Block Jacobi, or additive Schwarz in weight space: the parallel layer-wise algorithm taken literally
-    (Sharun & Zykina, PCT 2025). Needs `exchange=weights`; a round is `aggregation.every` steps.
+    (Sharun & Zykina, PCT 2025). Exchanges weights; a round is `aggregation.every` steps.
 
     Running statistics of the frozen layers are not touched: they normalise by the batch, as in training.
     """

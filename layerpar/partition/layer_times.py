@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -57,6 +57,18 @@ class Profile:
     update: list[float]
     copy: list[float]
     head: list[float]
+
+    def of_microbatch(self, microbatches: int) -> Profile:
+        """Of a step of one of so many micro-batches."""
+        parts = {
+            name: [value / microbatches for value in getattr(self, name)]
+            for name in ("forward", "backward_input", "backward_weights", "head")
+        }
+        return replace(self, **parts)
+
+    def rounded(self) -> dict[str, list[float]]:
+        """To four digits: small enough for a line of records."""
+        return {name: [float(f"{value:.4g}") for value in values] for name, values in asdict(self).items()}
 
 
 def measure(layers: Sequence[nn.Module], measuring: Measuring, *, samples: int, microbatches: int) -> Profile:

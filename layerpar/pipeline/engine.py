@@ -63,7 +63,7 @@ class PipelineEngine:
         self._modules = {
             stage: StageModule(
                 workload,
-                workload.network.layers[cuts.parts[stage].start : cuts.parts[stage].stop],
+                workload.network.segment(cuts.parts[stage].start, cuts.parts[stage].stop),
                 entry=wires[stage - 1] if stage > 0 else None,
                 exit=wires[stage] if stage < self._last else None,
             )

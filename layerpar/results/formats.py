@@ -1,10 +1,9 @@
-"""Tables as text: for a terminal, as Markdown, HTML, CSV or JSON."""
+"""Tables as text: for a terminal, as Markdown, LaTeX, CSV or JSON."""
 
 from __future__ import annotations
 
 import json
 import math
-from html import escape
 from typing import Any, Literal
 
 import pandas as pd
@@ -13,39 +12,21 @@ from rich import table as rich_table
 from rich.console import Console
 from rich.text import Text
 
-from layerpar.results.lines import MEASURES
+from layerpar.results.groups import IDENTITY, MEASURES
 from layerpar.results.tables import Table
 
 COLUMNS_OF_RECORDS = [
+    "settings",
     "num_runs",
     "num_done",
     "statuses",
     "num_reached",
     "contended",
+    "is_unit",
     "speed_up_missing",
     "messages",
 ]
-
-PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>layerpar report</title>
-<style>
-body {{ font-family: sans-serif; margin: 2em; }}
-table {{ border-collapse: collapse; margin-bottom: 0.5em; }}
-caption {{ text-align: left; font-weight: bold; padding: 0.5em 0; }}
-th, td {{ padding: 0.25em 0.8em; border-bottom: 1px solid #ccc; text-align: right; white-space: nowrap; }}
-.text {{ text-align: left; }}
-ul {{ margin-bottom: 2em; }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
+LATEX_SYMBOLS = {"±": r"$\pm$", "∞": r"$\infty$", "→": r"$\rightarrow$", "÷": r"$\div$", "≥": r"$\geq$"}
 
 
 def show(tables: list[Table], console: Console) -> None:
@@ -55,10 +36,18 @@ def show(tables: list[Table], console: Console) -> None:
         if console.is_terminal and drawn.width is not None and drawn.width > console.width:
             drawn = _grid(table, [_narrow(row) for row in table.rows], space=0)
         console.print(table.title, style="bold", highlight=False, markup=False, soft_wrap=True)
-        console.print(drawn, crop=False)
+        print_whole(drawn, console)
+        if table.conclusion is not None:
+            console.print(table.conclusion, highlight=False, markup=False, soft_wrap=True)
         for note in table.notes:
             console.print(note, style="dim", highlight=False, markup=False, soft_wrap=True)
         console.print()
+
+
+def print_whole(drawn: rich_table.Table, console: Console) -> None:
+    """Print a table at its own width: where the console is narrower, its lines wrap, and no cell is cut."""
+    drawn.width = Console(width=10_000).measure(drawn).maximum
+    console.print(drawn, crop=False, soft_wrap=True)
 
 
 def _narrow(row: list[str]) -> list[str]:
@@ -78,7 +67,7 @@ def _grid(table: Table, rows: list[list[str]], *, space: int) -> rich_table.Tabl
 
 
 def markdown(tables: list[Table]) -> str:
-    """GitHub's tables, each under a heading, with its notes as a list."""
+    """GitHub's tables, each under a heading, with what came out and its notes as a list."""
     parts = []
     for table in tables:
         rules = [":--" if column.is_text else "--:" for column in table.columns]
@@ -87,31 +76,48 @@ def markdown(tables: list[Table]) -> str:
             f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows
         )
         notes = "\n".join(f"- {note}" for note in table.notes)
-        parts.append("\n\n".join(filter(None, [f"## {table.title}", grid, notes])))
+        parts.append("\n\n".join(filter(None, [f"## {table.title}", grid, table.conclusion, notes])))
     return "\n\n".join(parts) + "\n"
 
 
-def html(tables: list[Table]) -> str:
-    """One page that needs nothing else."""
-    return PAGE.format(body="\n".join(map(_html_table, tables)))
+def latex(tables: list[Table]) -> str:
+    """LaTeX tables; the document needs `\\usepackage{booktabs}`."""
+    parts = []
+    for table in tables:
+        frame = pd.DataFrame([list(map(_latex, row)) for row in table.rows])
+        frame.columns = pd.Index(map(_latex, table.heads))
+        form = "".join("l" if column.is_text else "r" for column in table.columns)
+        tabular = frame.style.hide(axis="index").to_latex(hrules=True, column_format=form)
+        notes = "".join(f"% {' '.join(note.split())}\n" for note in table.notes)
+        sentence = "" if table.conclusion is None else f" {_latex(table.conclusion)}"
+        parts.append(
+            f"\\begin{{table}}\n\\caption{{{_latex(table.title)}.{sentence}}}\n\\centering\n"
+            f"{tabular}\\end{{table}}\n{notes}"
+        )
+    return "\n".join(parts)
 
 
-def records(lines: pd.DataFrame) -> pd.DataFrame:
-    """The lines for programs: every number unrounded, in stable columns."""
-    identity = list(lines.columns[: lines.columns.get_loc(MEASURES[0])])
-    measures = [name for measure in MEASURES for name in (measure, f"{measure}_std")]
-    return lines[[*identity, "settings", *COLUMNS_OF_RECORDS, *measures]]
+def _latex(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {character: f"\\{character}" for character in "&%$#_{}"} | LATEX_SYMBOLS
+    return "".join(special.get(character, character) for character in text)
 
 
-def csv(lines: pd.DataFrame) -> str:
-    """A row per line; infinite times are `inf`, missing values empty."""
-    listed = {key: lines[key].map("; ".join) for key in ("speed_up_missing", "messages")}
-    return records(lines.assign(**listed)).to_csv(index=False, lineterminator="\n")
+def records(groups: pd.DataFrame) -> pd.DataFrame:
+    """The groups for programs: every number unrounded, in stable columns."""
+    measures = [f"{measure}{suffix}" for measure in MEASURES for suffix in ("", "_std", "_ci95", "_count")]
+    return groups[[*IDENTITY, *COLUMNS_OF_RECORDS, *measures]]
 
 
-def as_json(lines: pd.DataFrame) -> str:
+def csv(groups: pd.DataFrame) -> str:
+    """A row per group; infinite times are `inf`, missing values empty."""
+    listed = {key: groups[key].map("; ".join) for key in ("speed_up_missing", "messages")}
+    return records(groups.assign(**listed)).to_csv(index=False, lineterminator="\n")
+
+
+def as_json(groups: pd.DataFrame) -> str:
     """A list of objects. What is missing or infinite is null; `num_reached` tells a target never reached."""
-    rows = [{key: _strict(value) for key, value in row.items()} for row in records(lines).to_dict("records")]
+    rows = [{key: _strict(value) for key, value in row.items()} for row in records(groups).to_dict("records")]
     return json.dumps(rows, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
@@ -121,21 +127,3 @@ def _strict(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value.item() if hasattr(value, "item") else value
-
-
-def _html_table(table: Table) -> str:
-    def row(tag: str, cells: list[str]) -> str:
-        kinds = [' class="text"' if column.is_text else "" for column in table.columns]
-        return (
-            "<tr>"
-            + "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
-            + "</tr>"
-        )
-
-    head = row("th", table.heads)
-    body = "\n".join(row("td", cells) for cells in table.rows)
-    notes = "\n".join(f"<li>{escape(note)}</li>" for note in table.notes)
-    return (
-        f"<table>\n<caption>{escape(table.title)}</caption>\n<thead>{head}</thead>\n"
-        f"<tbody>\n{body}\n</tbody>\n</table>\n<ul>\n{notes}\n</ul>"
-    )

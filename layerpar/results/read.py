@@ -8,34 +8,35 @@ import re
 from pathlib import Path
 from typing import Any
 
+from layerpar.measure.records import ALIVE, current_status, is_locked
 from layerpar.paths import RunDirectory
 from layerpar.results.files import NUMBERS, UnreadableError, check_summary, read_json, read_text
-from layerpar.results.phased import phase_names, phases_label, without_unused
-from layerpar.results.settings import effective, flatten, mode_label
 
 IDENTITY = (
+    "label",
+    "order",
     "mode",
     "objective",
     "aggregation",
     "dataset",
     "architecture",
     "depth",
+    "width",
     "workers",
     "replicas",
-    "device",
     "threads_per_worker",
     "seed",
     "epochs",
     "batch_size",
 )
-"""The keys of `summary.json` that say what the run was."""
+"""The keys of `summary.json` that say what the run is; they stand there from its start."""
 
 
 def read_run(root: Path) -> dict[str, Any]:
     """One run as a row: the keys of `summary.json` and what follows from it and the other files.
 
-    Never reached targets are infinite where the run ended or diverged. A run without `summary.json` (one
-    that still goes, or was killed) is told by `run.yaml`.
+    A target that was never reached has an infinite time where the run ended or diverged. A run that was
+    begun and that no process works on any more is `stopped`.
 
     Raises:
         UnreadableError: a file is corrupt or missing.
@@ -45,127 +46,113 @@ def read_run(root: Path) -> dict[str, Any]:
     state = status.get("status")
     if not isinstance(state, str):
         raise UnreadableError(f"{files.status.name} holds no status")
-    if state == "refused" and not files.run_yaml.exists():
-        raise UnreadableError(f"refused before it started ({status.get('message')})")
-    try:
-        flat = flatten(read_text(files.run_yaml))
-        composed = _composed(flat)
-    except (ValueError, KeyError) as error:
-        raise UnreadableError(f"{files.run_yaml.name} is corrupt ({error})") from error
-    if files.summary.exists():
-        summary = check_summary(read_json(files.summary), files.summary.name, finished=state == "done")
-    elif state == "done":
+    if not files.run_yaml.exists():
+        refused = f"refused before it started ({status.get('message')})"
+        raise UnreadableError(refused if state == "refused" else f"{files.run_yaml.name} is missing")
+    done = state == "done"
+    if done and not files.summary.exists():
         raise UnreadableError(f"{files.summary.name} is missing though the run is done")
-    else:
-        summary = {}
+    summary = check_summary(read_json(files.summary), files.summary.name, finished=done)
+    missing = [key for key in IDENTITY if key not in summary]
+    if missing:
+        raise UnreadableError(f"{files.summary.name} has no {', '.join(missing)}")
+    if done and not files.environment.exists():
+        raise UnreadableError(f"{files.environment.name} is missing though the run is done")
     environment = read_json(files.environment) if files.environment.exists() else {}
-    identity = composed | {
-        key: summary[key] for key in IDENTITY if key in summary and summary[key] is not None
-    }
-    if summary:
-        identity |= {"objective": summary.get("objective"), "aggregation": summary.get("aggregation")}
+    if state in ALIVE and not is_locked(files):
+        state = current_status(files)["status"]
+    settings, ranks = summary["settings"], summary.get("ranks") or []
     return {
-        "status": state,
-        **identity,
+        **{key: summary[key] for key in IDENTITY},
         **{key: summary.get(key) for key in NUMBERS},
-        "target_accuracy": flat.get("target_accuracy"),
-        "time_to_target_seconds": _time_to_target(summary, flat.get("target_accuracy"), state),
+        "status": state,
+        "time_to_target_seconds": _time_to_target(summary, state),
         "contended": bool(summary.get("contended")),
-        "ranks": summary.get("ranks") or [],
-        **_over_ranks(summary.get("ranks") or [], summary.get("steps")),
-        "label": phases_label(flat)
-        or mode_label(
-            identity["mode"],
-            objective=identity["objective"],
-            schedule=flat.get("mode.schedule"),
-            threads_per_worker=identity["threads_per_worker"],
-        ),
-        "width": flat.get("architecture.width"),
-        "precision": flat.get("precision"),
-        "device": identity["device"] or _device(environment, flat),
+        "ranks": ranks,
+        **_over_ranks(ranks, summary.get("steps")),
+        "precision": settings.get("precision"),
+        "device": summary.get("device") or _device(environment),
         "hardware": _hardware(environment),
         "message": status.get("message"),
         "path": str(root),
-        "settings": _settings(flat, identity),
+        "settings": settings,
     }
 
 
-def read_events(root: Path, *, finished: bool) -> list[dict[str, Any]]:
+def read_events(root: Path, *, epochs: int | None) -> list[dict[str, Any]]:
     """The evaluations and the starts of phases in `metrics.jsonl`, in order; none where the file is missing.
 
     The last line of a run that was stopped may be cut off, and is then left out.
 
+    Args:
+        root: The run's directory.
+        epochs: That a finished run must have evaluated; None for a run without an end.
+
     Raises:
-        UnreadableError: another line is corrupt.
+        UnreadableError: a line is corrupt, or evaluations of a finished run are missing.
     """
     path = RunDirectory(root).metrics
-    if not path.exists():
+    if not path.exists() and epochs is None:
         return []
     lines = read_text(path).splitlines()
-    events = []
+    events: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
         if '"evaluate"' not in line and '"phase"' not in line:
             continue
         try:
             events.append(json.loads(line) | {"path": str(root)})
-        except ValueError as error:
-            if number < len(lines) or finished:
+        except (ValueError, TypeError) as error:
+            if number < len(lines) or epochs is not None:
                 raise UnreadableError(f"{path.name} line {number} is corrupt") from error
+    last = max((event.get("epoch", 0) for event in events if event.get("event") == "evaluate"), default=0)
+    if epochs is not None and last != epochs:
+        raise UnreadableError(f"{path.name} ends with epoch {last} though the run of {epochs} is done")
     return events
 
 
-def _settings(flat: dict[str, Any], identity: dict[str, Any]) -> dict[str, Any]:
-    asked = {key: value for key, value in flat.items() if key != "device"}
-    by_phase = "by phase" if phase_names(flat) else None
-    return effective(
-        without_unused(asked),
-        objective=by_phase or identity["objective"],
-        aggregation=by_phase or identity["aggregation"],
-        workers=identity["workers"],
-    )
-
-
-def _composed(flat: dict[str, Any]) -> dict[str, Any]:
-    """What the run is as far as its configuration tells."""
-    mode = "phases" if phase_names(flat) else flat["mode.name"]
-    return {
-        "mode": mode,
-        "objective": flat.get("objective.name") if mode == "layerwise" else None,
-        "aggregation": flat.get("aggregation.name") if mode == "layerwise" else None,
-        "dataset": flat["dataset.name"],
-        "architecture": flat["architecture.name"],
-        "depth": flat["architecture.depth"],
-        "workers": 1 if mode in ("serial", "sequential") else flat["workers"],
-        "replicas": flat.get("mode.replicas", 1),
-        "device": None,
-        **{key: flat[key] for key in ("threads_per_worker", "seed", "epochs", "batch_size")},
-    }
-
-
-def _time_to_target(summary: dict[str, Any], target: float | None, status: str) -> float:
-    if target is None or status not in ("done", "diverged"):
+def _time_to_target(summary: dict[str, Any], status: str) -> float:
+    if summary.get("target_accuracy") is None or status not in ("done", "diverged"):
         return math.nan
     seconds = summary.get("time_to_target_seconds")
     return math.inf if seconds is None else float(seconds)
 
 
+OVER_RANKS = (
+    "wait_fraction",
+    "compute_to_communication",
+    "cpu_seconds",
+    "sent_bytes",
+    "sent_bytes_per_step",
+    "peak_memory_bytes",
+    "memory_above_idle_bytes",
+)
+
+
 def _over_ranks(ranks: list[dict[str, Any]], steps: int | None) -> dict[str, float | None]:
-    """What all workers did together: the share of their time spent waiting, bytes sent, the largest peak."""
+    """What all workers did together, and the memory of the one that took most."""
     if not ranks:
-        return dict.fromkeys(("wait_fraction", "sent_bytes", "sent_bytes_per_step", "peak_memory_bytes"))
-    waited = sum(rank["wait_seconds"] or 0 for rank in ranks)
-    total = waited + sum((rank["busy_seconds"] or 0) + (rank.get("exchange_seconds") or 0) for rank in ranks)
-    sent = sum(rank["sent_bytes"] or 0 for rank in ranks)
+        return dict.fromkeys(OVER_RANKS)
+
+    def total(key: str) -> float:
+        return sum(rank.get(key) or 0 for rank in ranks)
+
+    waited, exchanged, busy = (total(f"{kind}_seconds") for kind in ("wait", "exchange", "busy"))
+    seconds = waited + exchanged + busy
+    sent = total("sent_bytes")
+    above = [(rank["peak_memory_bytes"] or 0) - (rank.get("idle_memory_bytes") or 0) for rank in ranks]
     return {
-        "wait_fraction": waited / total if total else None,
+        "wait_fraction": waited / seconds if seconds else None,
+        "compute_to_communication": busy / (waited + exchanged) if sent and waited + exchanged else None,
+        "cpu_seconds": total("cpu_seconds"),
         "sent_bytes": sent,
         "sent_bytes_per_step": sent / steps if steps else None,
         "peak_memory_bytes": max(rank["peak_memory_bytes"] or 0 for rank in ranks),
+        "memory_above_idle_bytes": max(above),
     }
 
 
-def _device(environment: dict[str, Any], flat: dict[str, Any]) -> str | None:
-    known = str(environment.get("device") or flat.get("device")).partition(":")[0]
+def _device(environment: dict[str, Any]) -> str | None:
+    known = str(environment.get("device")).partition(":")[0]
     return known if known in ("cpu", "cuda") else None
 
 

@@ -10,15 +10,15 @@ from rich.console import Console
 
 from layerpar.errors import require_choice
 from layerpar.results import formats
-from layerpar.results.lines import summarise
-from layerpar.results.load import Results, load
-from layerpar.results.speedup import with_speed_up
+from layerpar.results.groups import summarise
+from layerpar.results.load import Runs, load
+from layerpar.results.speedup import BASELINE
 from layerpar.results.tables import report_tables
 
-FORMATS = ("table", "markdown", "csv", "json", "html")
+FORMATS = ("table", "markdown", "latex", "csv", "json", "html")
 
 
-def report(directories: Sequence[Path], *, format: str = "table", baseline: str = "serial") -> None:
+def report(directories: Sequence[Path], *, format: str = "table", baseline: str = BASELINE) -> None:
     """Print the table of all runs at or below these directories; skipped ones are named on standard error.
 
     Args:
@@ -30,23 +30,27 @@ def report(directories: Sequence[Path], *, format: str = "table", baseline: str 
         UserError: no run could be read, or none is of that baseline.
     """
     require_choice("--format", format, FORMATS)
-    results = load(directories)
+    runs = load(directories)
     if format == "table":
-        formats.show(report_tables(results.runs, baseline=baseline), Console())
+        formats.show(report_tables(runs, baseline=baseline), Console())
     else:
-        sys.stdout.write(render(results, format=format, baseline=baseline))
-    for problem in results.problems:
-        print(f"skipped {problem}", file=sys.stderr)
+        sys.stdout.write(render(runs, format=format, baseline=baseline))
+    for reason in runs.skipped:
+        print(f"skipped {reason}", file=sys.stderr)
 
 
-def render(results: Results, *, format: str, baseline: str = "serial") -> str:
-    """The table as the content of a file, in any format but `table`.
+def render(runs: Runs, *, format: str, baseline: str = BASELINE) -> str:
+    """The table as the content of a file, in any format but `table`; `html` is a page with all figures.
 
     Raises:
         UserError: no run is of that baseline.
     """
     if format in ("csv", "json"):
-        lines = summarise(with_speed_up(results.runs, baseline=baseline))
-        return formats.csv(lines) if format == "csv" else formats.as_json(lines)
-    tables = report_tables(results.runs, baseline=baseline)
-    return formats.markdown(tables) if format == "markdown" else formats.html(tables)
+        groups = summarise(runs, baseline=baseline)
+        return formats.csv(groups) if format == "csv" else formats.as_json(groups)
+    if format == "html":
+        from layerpar.results.page import page  # matplotlib: only where figures are drawn
+
+        return page(runs, baseline=baseline)
+    tables = report_tables(runs, baseline=baseline)
+    return formats.markdown(tables) if format == "markdown" else formats.latex(tables)

@@ -24,32 +24,40 @@ def show_run(root: Path, console: Console) -> None:
     """One screen about one finished run."""
     directory = RunDirectory(root)
     summary = json.loads(directory.summary.read_text())
-    title = f"{summary['mode']} on {summary['dataset']}, {summary['architecture']} depth {summary['depth']}"
-    console.print(_workers(summary, title))
+
+    def say(line: str) -> None:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+    say(f"{summary['label']} on {summary['dataset']}, {summary['architecture']} depth {summary['depth']}")
+    formats.print_whole(_workers(summary), console)
     for pin in pins(directory):
-        console.print(f"the same cut again: {pin}", soft_wrap=True, highlight=False)
+        say(f"the same cut again: {pin}")
     target = ""
     if summary["target_accuracy"] is not None:
         reached = summary["time_to_target_seconds"]
         when = "never reached" if reached is None else f"after {reached:.2f} s"
         target = f"  {summary['target_accuracy']:.2%} {when}"
-    console.print(
+    say(
         f"test accuracy {summary['test_accuracy']:.2%}  train {summary['train_seconds']:.2f} s"
-        f"  {summary['samples_per_second']:,.0f} samples/s{target}",
-        highlight=False,
+        f"  {summary['samples_per_second']:,.0f} samples/s{target}"
     )
+    if summary["paused_seconds"]:
+        say(
+            f"paused for {summary['paused_seconds']:.1f} s while it trained (Ctrl-Z, or the machine slept); "
+            "do not quote these seconds"
+        )
     if summary["contended"]:
-        console.print("contended: more threads than cores, or a shared GPU; do not quote these seconds")
-    console.print(f"run directory: {root}", soft_wrap=True, highlight=False)
+        say("contended: more threads than cores, or a shared GPU; do not quote these seconds")
+    say(f"run directory: {root}")
 
 
-def _workers(summary: dict[str, Any], title: str) -> Table:
+def _workers(summary: dict[str, Any]) -> Table:
     """A row per worker; predicted beside measured load where it was predicted."""
     ranks = summary["ranks"]
     predicted = any(rank.get("predicted_step_seconds") is not None for rank in ranks)
     loads = ("predicted\nms/step", "busy\nms/step") if predicted else ()
     heads = ("busy\ns", "exchanging\ns", "waiting\ns", *loads, "sent\nMiB", "peak\nMiB")
-    table = Table("worker", "layers", title=title, box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    table = Table("worker", "layers", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     for head in heads:
         table.add_column(head, justify="right")
     for rank in ranks:
@@ -75,23 +83,28 @@ def pins(directory: RunDirectory) -> list[str]:
 
 
 def show_sweep(directory: Path, console: Console) -> None:
-    """The table of a sweep or a comparison, and beside its runs: results.csv, results.md, figures/.
+    """The table of a sweep or a comparison, and beside its runs: results.csv, .md and .html, figures/.
 
     Runs that did not end well are rows too; a sweep without any run prints nothing.
     """
     if not find_run_directories([directory]):
         return
-    results = load([directory])
-    formats.show(comparison_tables(results.runs), console)
-    for name, form in (("results.csv", "csv"), ("results.md", "markdown")):
-        (directory / name).write_text(render(results, format=form))
-    for problem in results.problems:
-        console.print(f"skipped {problem}", soft_wrap=True)
+
+    def say(line: str) -> None:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+    runs = load([directory])
+    formats.show(comparison_tables(runs), console)
+    for form, suffix in (("csv", "csv"), ("markdown", "md"), ("html", "html")):
+        (directory / f"results.{suffix}").write_text(render(runs, format=form), encoding="utf-8")
+    for reason in runs.skipped:
+        say(f"skipped {reason}")
     folder = directory / "figures"
     folder.mkdir(exist_ok=True)
-    written, _ = draw(results, folder)
+    written, _ = draw(runs, folder)
     pictures = [path for path in written if path.suffix == ".png"]
     if pictures:
         others = f" and {len(pictures) - 1} more beside it" if len(pictures) > 1 else ""
-        console.print(f"figure: {pictures[0]}{others}", soft_wrap=True, highlight=False)
-    console.print(f"results: {directory}", soft_wrap=True, highlight=False)
+        say(f"figure: {pictures[0]}{others}")
+    say(f"page: {directory / 'results.html'}")
+    say(f"results: {directory}")

@@ -1,62 +1,86 @@
-"""Speed-up: how many times faster than the matching run of a baseline."""
+"""How a run compares with the matching run of a baseline: speed-up, efficiency, accuracy."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
 from layerpar.errors import require_choice
+from layerpar.results.settings import group_key
+from layerpar.results.words import counted
 
-WORK_KEYS = ("seed", "epochs", "batch_size", "precision", "device", "hardware")
-"""With every key of `dataset` and `architecture`: what makes two runs the same work on the same machine."""
+BASELINE = "serial"
+"""The mode that speed-up is measured against unless told otherwise."""
+
+WORK_KEYS = (
+    "seed",
+    "epochs",
+    "batch_size",
+    "precision",
+    "compile",
+    "trace_steps",
+    "device",
+    "hardware",
+)
+WORK_GROUPS = ("dataset.", "architecture.", "launcher.")
+"""With `WORK_KEYS`: what makes two runs the same work on the same machine."""
 
 RULE = (
     "speed-up: train seconds of the {baseline} run with the same data set, architecture, seed, epochs, "
-    "batch size, precision, hardware and threads per worker ÷ its own; "
+    "batch size, precision, compile, launcher, hardware and threads per worker ÷ its own; "
     "{baseline} runs themselves against the one with the fewest workers and threads"
 )
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """One run's speed-up.
+    """One run beside its unit, the runs of the baseline that it is measured against.
 
     Attributes:
-        value: The speed-up, NaN where there is none.
-        missing: Why there is none, None where there is one.
-        is_unit: The run is (one of) what it is measured against.
+        speed_up: Train seconds of the unit ÷ its own; NaN where there is no unit.
+        efficiency: Speed-up per processor that it has more than the unit: 1 is ideal.
+        serial_fraction: Of the work, by Karp and Flatt (1990): (1/S - 1/p) / (1 - 1/p) for the speed-up S on
+            p times the unit's processors; NaN for as many.
+        accuracy_difference: Test accuracy minus the unit's.
+        missing: Why there is no unit, None where there is one.
+        is_unit: The run is (one of) the unit.
     """
 
-    value: float
-    missing: str | None = None
-    is_unit: bool = False
+    speed_up: float = math.nan
+    efficiency: float = math.nan
+    serial_fraction: float = math.nan
+    accuracy_difference: float = math.nan
+    missing: str | None = field(default=None, kw_only=True)
+    is_unit: bool = field(default=False, kw_only=True)
 
 
-def with_speed_up(runs: pd.DataFrame, *, baseline: str = "serial") -> pd.DataFrame:
-    """The runs with columns `speed_up`, `speed_up_missing` (the reason, where it is NaN) and `is_unit`.
+def with_speed_up(runs: pd.DataFrame, *, baseline: str = BASELINE) -> pd.DataFrame:
+    """The runs with the numbers of `Ratio` as columns, `speed_up_missing` (why there are none) and `is_unit`.
 
-    The unit of a run is the finished run of the baseline that did the same work (`WORK_KEYS`) with the same
-    threads per worker. The baseline's own runs are measured against the one of them with the fewest workers
-    and threads: so serial training on all cores is a rival like any other. Where several match, those with
-    the same optimizer come first, then those with as many workers, then those with the fewest; the mean of
-    what is left is the unit.
+    The unit of a run is the finished run of the baseline that did the same work with the same threads per
+    worker. The baseline's own runs are measured against the one of them with the fewest workers and threads:
+    so serial training on all cores is a rival like any other. Where the baseline was run in several ways,
+    those with the same optimizer come first, then those with as many workers, then those with the fewest,
+    then the fastest over all seeds. Only repeats of one way are averaged.
 
     Args:
         runs: As `load` gives them.
         baseline: A mode or a label.
 
     Raises:
-        UserError: no run is of that baseline, and it is not serial.
+        UserError: no run is of that baseline, and it is not `BASELINE`.
     """
     labels = dict.fromkeys([*runs["mode"], *runs["label"]])
-    if baseline != "serial":
+    if baseline != BASELINE:
         require_choice("--baseline", baseline, labels)
     ratios = _Baseline(runs.to_dict("records"), baseline).ratios()
+    numbers = ("speed_up", "efficiency", "serial_fraction", "accuracy_difference")
     return runs.assign(
-        speed_up=[ratio.value for ratio in ratios],
+        **{name: [getattr(ratio, name) for ratio in ratios] for name in numbers},
         speed_up_missing=pd.Series([ratio.missing for ratio in ratios], dtype=object, index=runs.index),
         is_unit=[ratio.is_unit for ratio in ratios],
     )
@@ -64,9 +88,8 @@ def with_speed_up(runs: pd.DataFrame, *, baseline: str = "serial") -> pd.DataFra
 
 def work(settings: dict[str, Any]) -> frozenset[tuple[str, Any]]:
     """The part of a run's settings that a speed-up compares under."""
-    prefixes = ("dataset.", "architecture.")
     return frozenset(
-        item for item in settings.items() if item[0] in WORK_KEYS or item[0].startswith(prefixes)
+        item for item in settings.items() if item[0] in WORK_KEYS or item[0].startswith(WORK_GROUPS)
     )
 
 
@@ -77,9 +100,12 @@ class _Baseline:
         self._runs = runs
         self._name = baseline
         self._by_work: dict[frozenset[tuple[str, Any]], list[dict[str, Any]]] = {}
+        seconds: dict[tuple[Any, ...], list[float]] = {}
         for run in runs:
             if self._is_baseline(run) and run["status"] == "done":
                 self._by_work.setdefault(work(run["settings"]), []).append(run)
+                seconds.setdefault(group_key(run["settings"]), []).append(run["train_seconds"])
+        self._seconds = {key: fmean(values) for key, values in seconds.items()}
 
     def ratios(self) -> list[Ratio]:
         return [self._ratio(run) for run in self._runs]
@@ -89,13 +115,19 @@ class _Baseline:
 
     def _ratio(self, run: dict[str, Any]) -> Ratio:
         if run["status"] != "done":
-            return Ratio(math.nan, f"the run is {run['status']}")
+            return Ratio(missing=f"the run is {run['status']}")
         units = self._units(run)
         if not units:
-            return Ratio(math.nan, self._why_none(run))
-        seconds = sum(unit["train_seconds"] for unit in units) / len(units)
-        is_unit = any(unit["path"] == run["path"] for unit in units)
-        return Ratio(seconds / run["train_seconds"], is_unit=is_unit)
+            return Ratio(missing=self._why_none(run))
+        speed_up = fmean(unit["train_seconds"] for unit in units) / run["train_seconds"]
+        more = _processors(run) / _processors(units[0])
+        return Ratio(
+            speed_up,
+            speed_up / more,
+            (1 / speed_up - 1 / more) / (1 - 1 / more) if more > 1 else math.nan,
+            run["test_accuracy"] - fmean(unit["test_accuracy"] for unit in units),
+            is_unit=any(unit["path"] == run["path"] for unit in units),
+        )
 
     def _units(self, run: dict[str, Any]) -> list[dict[str, Any]]:
         same_work = self._by_work.get(work(run["settings"]), [])
@@ -108,6 +140,8 @@ class _Baseline:
                 not own and unit["workers"] != run["workers"],
                 unit["workers"],
                 unit["threads_per_worker"],
+                self._seconds[group_key(unit["settings"])],
+                str(group_key(unit["settings"])),
             )
             for unit in matching
         ]
@@ -119,7 +153,7 @@ class _Baseline:
         own = work(run["settings"])
         if own in self._by_work:
             threads = run["threads_per_worker"]
-            return f"no {self._name} run with {threads} thread{'' if threads == 1 else 's'} per worker"
+            return f"no {self._name} run with {counted(threads, 'thread')} per worker"
         differences = ({key for key, _ in own ^ other} for other in self._by_work)
         nearest = min(differences, key=lambda keys: (len(keys), sorted(keys)))
         return f"the nearest {self._name} run differs in {', '.join(sorted(nearest))}"
@@ -127,3 +161,8 @@ class _Baseline:
 
 def _optimizer(run: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in run["settings"].items() if key.startswith("optimizer.")}
+
+
+def _processors(run: dict[str, Any]) -> int:
+    """GPUs, or CPU threads, that compute at once."""
+    return run["workers"] * (run["threads_per_worker"] if run["device"] == "cpu" else 1)

@@ -1,4 +1,4 @@
-"""Tables as text cells: what a person reads of the lines."""
+"""Tables as text cells: what a person reads of the groups."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ from typing import Any
 
 import pandas as pd
 
-from layerpar.results.cells import COMPARISON, NOTHING, REPORT, Column, compact
-from layerpar.results.lines import groups, summarise
-from layerpar.results.speedup import RULE, with_speed_up
+from layerpar.results.columns import COMPARISON, REPORT, VERDICT, Column
+from layerpar.results.groups import by_task, summarise
+from layerpar.results.load import Runs
+from layerpar.results.speedup import BASELINE, RULE
+from layerpar.results.verdicts import conclusion
+from layerpar.results.words import NOTHING, compact, counted
 
 CONTENDED = "* contended: more threads than cores, or workers that share a GPU; do not quote these seconds"
+INTERVAL = "±: half of the 95 % confidence interval of a mean over {runs} (Student's t)"
+VERDICTS = (
+    "verdict: against the {baseline} runs of the same seeds, where the mean difference exceeds its 95 % "
+    "confidence interval; else level"
+)
 
 
 @dataclass(frozen=True)
@@ -20,73 +28,92 @@ class Table:
     """One table for people.
 
     Attributes:
-        title: What all lines have in common.
+        title: What all rows have in common.
         columns: The columns that are shown.
-        rows: The cells, a row per line.
+        rows: The cells, a row per group.
+        conclusion: What came out, in a sentence; None where there is nothing to compare.
         notes: What must be said under it.
+        keys: What the cells are sorted by, a row per group.
     """
 
     title: str
     columns: list[Column]
     rows: list[list[str]]
+    conclusion: str | None = None
     notes: list[str] = field(default_factory=list)
+    keys: list[list[Any]] = field(default_factory=list)
 
     @property
     def heads(self) -> list[str]:
         """The columns' titles, each on one line."""
-        return [column.title.replace("\n/", "/").replace("\n", " ") for column in self.columns]
+        return [
+            column.title.replace("/\n", "/").replace("\n/", "/").replace("\n", " ") for column in self.columns
+        ]
 
 
-def report_tables(runs: pd.DataFrame, *, baseline: str = "serial") -> list[Table]:
-    """A table per data set and architecture, a row per line.
+def report_tables(runs: Runs, *, baseline: str = BASELINE) -> list[Table]:
+    """A table per data set and architecture, a row per group.
 
     Raises:
         UserError: no run is of that baseline.
     """
-    return _tables(summarise(with_speed_up(runs, baseline=baseline)), REPORT, baseline)
+    return _tables(summarise(runs, baseline=baseline), REPORT, baseline)
 
 
-def comparison_tables(runs: pd.DataFrame) -> list[Table]:
+def comparison_tables(runs: Runs) -> list[Table]:
     """What `compare` ends with: fewer columns, the first to the target on top, then the fastest."""
-    lines = summarise(with_speed_up(runs))
-    fastest_first = lines.sort_values(["time_to_target_seconds", "train_seconds"], kind="stable")
-    return _tables(fastest_first, COMPARISON, "serial")
+    fastest_first = summarise(runs).sort_values(["time_to_target_seconds", "train_seconds"], kind="stable")
+    return _tables(fastest_first, COMPARISON, BASELINE)
 
 
-def _tables(lines: pd.DataFrame, columns: list[Column], baseline: str) -> list[Table]:
-    tables = [_table(group, columns, baseline) for group in groups(lines)]
-    if lines["speed_up"].notna().any():
-        tables[-1].notes.append(RULE.format(baseline=baseline))
+def _tables(groups: pd.DataFrame, columns: list[Column], baseline: str) -> list[Table]:
+    tables = [_table(task, columns) for task in by_task(groups)]
+    notes = tables[-1].notes
+    if groups["speed_up"].notna().any():
+        notes.append(RULE.format(baseline=baseline))
+    if any(VERDICT in table.columns for table in tables):
+        notes.append(VERDICTS.format(baseline=baseline))
+    counts = sorted({int(count) for count in groups["num_done"] if count > 1})
+    if counts:
+        runs = counted(counts[0], "run") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} runs"
+        notes.append(INTERVAL.format(runs=runs))
     return tables
 
 
-def _table(lines: pd.DataFrame, columns: list[Column], baseline: str) -> Table:
-    records = lines.to_dict("records")
-    cells = {column.title: [column.cell(line) for line in records] for column in columns}
-    shown = [
-        column for column in columns if not column.optional or len({*cells[column.title]} - {NOTHING}) > 1
-    ]
+def _table(groups: pd.DataFrame, columns: list[Column]) -> Table:
+    records = groups.to_dict("records")
+    cells = {column.title: [column.cell(group) for group in records] for column in columns}
+    shown = [column for column in columns if _is_shown(column, cells[column.title])]
     rows = [list(row) for row in zip(*(cells[column.title] for column in shown), strict=True)]
-    return Table(group_title(lines), shown, rows, _notes(records))
+    keys = [
+        [cell if column.key is None else group[column.key] for column, cell in zip(shown, row, strict=True)]
+        for group, row in zip(records, rows, strict=True)
+    ]
+    return Table(task_title(groups), shown, rows, conclusion(groups), _notes(records), keys)
 
 
-def group_title(lines: pd.DataFrame) -> str:
-    """What all lines of a group have in common, where they do."""
-    first = lines.iloc[0]
+def _is_shown(column: Column, cells: list[str]) -> bool:
+    most = {"never": -1, "empty": 0, "same": 1}[column.hidden]
+    return len({*cells} - {NOTHING}) > most
+
+
+def task_title(groups: pd.DataFrame) -> str:
+    """What all groups of a task have in common, where they do."""
+    first = groups.iloc[0]
     sizes = [f"{key} {first[key]:g}" for key in ("depth", "width") if not pd.isna(first[key])]
-    if not pd.isna(first["num_parameters"]):
-        sizes.append(f"{compact(first['num_parameters'])} parameters")
+    counts = groups["num_parameters"].dropna().unique()
+    if len(counts) == 1:
+        sizes.append(f"{compact(counts[0])} parameters")
     budget = []
     for key, words in (
-        ("epochs", "{} epochs"),
-        ("batch_size", "batch size {}"),
-        ("target_accuracy", "target {:.2%}"),
+        ("epochs", lambda count: counted(count, "epoch")),
+        ("batch_size", "batch size {}".format),
+        ("target_accuracy", "target {:.2%}".format),
+        ("threads_per_worker", lambda count: f"{counted(count, 'thread')} per worker"),
     ):
-        values = lines[key].dropna().unique()
-        budget += [words.format(values[0])] if len(values) == 1 else []
-    threads = lines["threads_per_worker"].unique()
-    budget += [f"{threads[0]} thread{'' if threads[0] == 1 else 's'} per worker"] if len(threads) == 1 else []
-    machines = [str(machine) for machine in lines["hardware"].dropna().unique()]
+        values = groups[key].dropna().unique()
+        budget += [words(values[0])] if len(values) == 1 else []
+    machines = [str(machine) for machine in groups["hardware"].dropna().unique()]
     return "; ".join(
         [", ".join([first["dataset"], first["architecture"], *sizes]), ", ".join(budget), *machines]
     )
@@ -94,15 +121,13 @@ def group_title(lines: pd.DataFrame) -> str:
 
 def _notes(records: list[dict[Hashable, Any]]) -> list[str]:
     notes = []
-    for line in records:
+    for group in records:
         named = ", ".join(
-            part for part in (line["label"], _plural(line["workers"]), line["settings"]) if part
+            part for part in (group["label"], counted(group["workers"], "worker"), group["settings"]) if part
         )
-        notes += [f"no speed-up of {named}: {reason}" for reason in line["speed_up_missing"]]
-    if any(line["contended"] for line in records):
+        notes += [f"no speed-up of {named}: {reason}" for reason in group["speed_up_missing"]]
+    if any(group["contended"] for group in records):
         notes.append(CONTENDED)
-    return notes + [message for line in records for message in line["messages"]]
-
-
-def _plural(workers: int) -> str:
-    return f"{workers} worker{'' if workers == 1 else 's'}"
+    units = [group for group in records if group["is_unit"] and group["settings"]]
+    notes += [f"the unit of speed-up: {unit['label']}, {unit['settings']}" for unit in units]
+    return notes + [message for group in records for message in group["messages"]]

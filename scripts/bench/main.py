@@ -4,6 +4,10 @@ scripts/benchmark overhead      our serial, data and pipeline modes against bare
 scripts/benchmark modes         every mode against serial, on an MLP and on a residual CNN
 scripts/benchmark start         from command to first training step; CPU time of --help
 scripts/benchmark loader        what our loaders cost, against torchvision's reference recipe
+scripts/benchmark predict       what `layerpar predict` says beside what two workers take, over several links
+scripts/benchmark emulated      the same on 4, 8 and 16 workers whose layers sleep instead of computing
+scripts/benchmark against --other CHECKOUT
+                                every mode here against the same mode of another version
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,7 +30,8 @@ from rich.table import Table
 
 from layerpar.launchers.base import KEEP_MEMORY
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
 Summary = dict[str, Any]
 LAYERPAR = [sys.executable, "-m", "layerpar.cli"]
 
@@ -56,15 +62,44 @@ CNN = (
     "target_accuracy=null",
 )
 WORKS = {"mlp": MLP, "cnn": CNN}
+MODES = {
+    "serial": ("mode=serial",),
+    "serial, 2 threads": ("mode=serial", "threads_per_worker=2"),
+    "data": ("mode=data",),
+    "pipeline 1f1b": ("mode=pipeline",),
+    "layerwise local": ("mode=layerwise", "objective=local"),
+    "layerwise delayed": ("mode=layerwise", "objective=delayed"),
+    "layerwise delayed, link_delay 1": ("mode=layerwise", "objective=delayed", "objective.link_delay=1"),
+}
+MICROBATCHES = {
+    "serial, M=4": ("mode=serial", "mode.microbatches=4"),
+    "data, M=4": ("mode=data", "mode.microbatches=4"),
+    "layerwise local, M=4": ("mode=layerwise", "objective=local", "objective.microbatches=4"),
+    "layerwise delayed, link_delay 1, M=4": (
+        "mode=layerwise",
+        "objective=delayed",
+        "objective.link_delay=1",
+        "objective.microbatches=4",
+    ),
+    "… without a stash": (
+        "mode=layerwise",
+        "objective=delayed",
+        "objective.link_delay=1",
+        "objective.microbatches=4",
+        "objective.stash=false",
+    ),
+}
+"""What version 0.1 did not have."""
 CUT = {"mlp": "mode.partition=[4]", "cnn": "mode.partition=[8]"}
 """The cut of bare_pipeline.py."""
 
 
-def ours(work: str, *overrides: str) -> Summary:
-    """The summary of one run, made in a directory that is thrown away."""
+def ours(work: str, *overrides: str, checkout: Path = ROOT) -> Summary:
+    """The summary of one run of a checkout, made in a directory that is thrown away."""
     with tempfile.TemporaryDirectory() as folder:
         command = [*LAYERPAR, "train", *WORKS[work], *overrides, f"hydra.run.dir={folder}/run"]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        environment = os.environ | {"PYTHONPATH": str(checkout)}
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if ended.returncode != 0:
             sys.exit(f"{' '.join(command)}\n{ended.stdout}{ended.stderr}")
         return json.loads(Path(folder, "run", "summary.json").read_text())
@@ -174,19 +209,20 @@ def overhead(rounds: int) -> None:
 def modes(rounds: int) -> None:
     """Every mode on the same work."""
     for work in WORKS:
-        ways = {
-            "serial": lambda work=work: ours(work, "mode=serial"),
-            "serial, 2 threads": lambda work=work: ours(work, "mode=serial", "threads_per_worker=2"),
-            "data": lambda work=work: ours(work, "mode=data"),
-            "pipeline 1f1b": lambda work=work: ours(work, "mode=pipeline"),
-            "layerwise local": lambda work=work: ours(work, "mode=layerwise", "objective=local"),
-            "layerwise delayed": lambda work=work: ours(work, "mode=layerwise", "objective=delayed"),
-            "layerwise delayed, link_delay 1": lambda work=work: ours(
-                work, "mode=layerwise", "objective=delayed", "objective.link_delay=1"
-            ),
-        }
+        ways = {name: partial(ours, work, *overrides) for name, overrides in (MODES | MICROBATCHES).items()}
         found = alternate(ways, rounds=rounds, title=f"modes, {work}, 2 workers", unit="serial")
         account(found, title=f"where the workers' seconds go, {work}, %")
+
+
+def against(rounds: int, other: Path) -> None:
+    """Every mode here and in another checkout, in turn."""
+    for work in WORKS:
+        for name, overrides in MODES.items():
+            ways = {
+                f"{name}, other": partial(ours, work, *overrides, checkout=other),
+                f"{name}, here": partial(ours, work, *overrides),
+            }
+            alternate(ways, rounds=rounds, title=f"{name}, {work}", unit="other")
 
 
 def start(rounds: int) -> None:
@@ -212,20 +248,47 @@ def loader(rounds: int) -> None:
     measure_loaders(Path(os.environ.get("LAYERPAR_DATA") or "data") / "imagenette")
 
 
+def predict(rounds: int) -> None:
+    """Predictions beside measurements."""
+    from predictions import real
+
+    real(rounds)
+
+
+def emulated(rounds: int) -> None:
+    """Predictions beside emulated computing."""
+    from predictions import emulated as emulate
+
+    emulate(rounds)
+
+
 def main() -> None:
     """Entry point of `scripts/benchmark`."""
     parser = argparse.ArgumentParser(
         prog="scripts/benchmark", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    measures = {"overhead": overhead, "modes": modes, "start": start, "loader": loader}
-    parser.add_argument("measure", choices=measures)
+    measures = {
+        "overhead": overhead,
+        "modes": modes,
+        "start": start,
+        "loader": loader,
+        "predict": predict,
+        "emulated": emulated,
+    }
+    parser.add_argument("measure", choices=[*measures, "against"])
+    parser.add_argument("--other", type=Path, help="checkout of the other version, for against")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--work", choices=WORKS, help="only this network")
     given = parser.parse_args()
     if given.work:
         for work in set(WORKS) - {given.work}:
             del WORKS[work]
-    measures[given.measure](given.rounds)
+    if given.measure != "against":
+        measures[given.measure](given.rounds)
+    elif given.other is None:
+        parser.error("against needs --other CHECKOUT")
+    else:
+        against(given.rounds, given.other.resolve())
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pages import Outcome, index
 from parts import PARTS, Part
-from readme import fill, results
+from readme import fill, measured, results
 from rich.console import Console
 
 from layerpar import cli
@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
             commands = part.commands(folder, quick=given.quick, verify_checksums=not given.no_checksums)
             outcomes.append(carry_out(part, folder, commands))
             (outputs / "index.md").write_text(index(outputs, outcomes))
-    (outputs / "results.md").write_text(results(outputs, figures="figures"))
+    (outputs / "results.md").write_text(results(measured(outputs), figures="figures"))
     print(f"pages: {outputs / 'index.md'}")
     if not given.quick:
         fill(CHECKOUT, outputs)

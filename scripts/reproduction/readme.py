@@ -1,4 +1,4 @@
-"""The README's results: tables and verdicts made from `results.csv` of every part, never typed by hand."""
+"""The README's results: tables and verdicts made from the runs of every part, never typed by hand."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from pathlib import Path
 import pandas as pd
 from parts import PARTS
 
+from layerpar.results.groups import summarise
+from layerpar.results.load import load
+from layerpar.results.verdicts import Difference, compare
+
 BEGIN, END = "<!-- results: made by scripts/reproduce -->\n", "<!-- end of results -->\n"
 DEPTHS = {"depth_mlp": "MLP", "depth_resnet": "residual CNN"}
 ACCURACIES = {"mnist": "MNIST", "cifar10": "CIFAR-10, 20,000 images"}
-POINTS = 0.5
-"""Less than this many points of accuracy apart counts as equal."""
 
 
 def fill(checkout: Path, outputs: Path) -> None:
@@ -27,32 +29,36 @@ def fill(checkout: Path, outputs: Path) -> None:
     readme = checkout / "README.md"
     before, _, rest = readme.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    readme.write_text(before + BEGIN + results(outputs, figures="figures") + END + after)
+    readme.write_text(before + BEGIN + results(measured(outputs), figures="figures") + END + after)
 
 
-def results(outputs: Path, *, figures: str) -> str:
+def measured(outputs: Path) -> dict[str, pd.DataFrame]:
+    """The groups of runs of every part that was carried out, as `layerpar.results.groups` makes them."""
+    found = {part.name: outputs / part.name for part in PARTS}
+    return {name: summarise(load([path])) for name, path in found.items() if (path / "results.csv").exists()}
+
+
+def results(groups: dict[str, pd.DataFrame], *, figures: str) -> str:
     """Tables with spread, what they say, and the figures, as Markdown.
 
     Args:
-        outputs: Where the parts are.
+        groups: As `measured` gives them.
         figures: The folder that pictures are shown from.
     """
-    found = {part.name: outputs / part.name / "results.csv" for part in PARTS}
-    lines = {name: pd.read_csv(path) for name, path in found.items() if path.exists()}
     paragraphs = [
-        *_speed({name: lines[name] for name in DEPTHS if name in lines}),
-        *_accuracy({name: lines[name] for name in ACCURACIES if name in lines}),
-        *(_aggregations(lines["aggregations"]) if "aggregations" in lines else ()),
-        *(_blocks(lines["blocks"]) if "blocks" in lines else ()),
+        *_speed({name: groups[name] for name in DEPTHS if name in groups}),
+        *_accuracy({name: groups[name] for name in ACCURACIES if name in groups}),
+        *(_aggregations(groups["aggregations"]) if "aggregations" in groups else ()),
+        *(_blocks(groups["blocks"]) if "blocks" in groups else ()),
     ]
-    missing = [part.title for part in PARTS if part.name not in lines]
+    missing = [part.title for part in PARTS if part.name not in groups]
     if missing:
         paragraphs.append(f"Not measured here: {', '.join(missing)}.")
     paragraphs += [
         f"![{part.title}]({figures}/{part.name}_{name}.png)"
         for part in PARTS
         for name in part.figures
-        if part.name in lines
+        if part.name in groups
     ]
     return "\n\n".join(paragraphs) + "\n"
 
@@ -61,10 +67,10 @@ def _speed(parts: dict[str, pd.DataFrame]) -> Iterator[str]:
     if not parts:
         return
     rows, losses = [], []
-    labels = list(dict.fromkeys(label for lines in parts.values() for label in lines["label"]))
+    labels = list(dict.fromkeys(label for groups in parts.values() for label in groups["label"]))
     labels.remove("serial")
-    for name, lines in parts.items():
-        for depth, group in lines.groupby("depth"):
+    for name, groups in parts.items():
+        for depth, group in groups.groupby("depth"):
             by_label = group.set_index("label")
             seconds = _spread(by_label.loc["serial"], "train_seconds")
             cells = [_cell(by_label, label, "speed_up") for label in labels]
@@ -76,14 +82,14 @@ def _speed(parts: dict[str, pd.DataFrame]) -> Iterator[str]:
 
 
 def _slower(work: str, by_label: pd.DataFrame) -> list[str]:
-    """What was faster than each layerwise way."""
+    """What was faster than each layerwise way, by more than the error of the difference over seeds."""
     layerwise = by_label[by_label["mode"] == "layerwise"]
     rivals = by_label[by_label["mode"] != "layerwise"]
     return [
         f"{work}: {label} ({own['speed_up']:.2f}) is slower than {rival} ({other['speed_up']:.2f})"
         for label, own in layerwise.iterrows()
         for rival, other in rivals.iterrows()
-        if other["speed_up"] > own["speed_up"]
+        if compare(own, other, "train_seconds").verdict(less="faster", more="slower") == "slower"
     ]
 
 
@@ -91,19 +97,21 @@ def _accuracy(parts: dict[str, pd.DataFrame]) -> Iterator[str]:
     if not parts:
         return
     rows, losses = [], []
-    for name, lines in parts.items():
-        serial = lines[lines["label"] == "serial"].iloc[0]
-        for _, line in lines.iterrows():
-            points = 100 * (line["test_accuracy"] - serial["test_accuracy"])
-            apart = "" if line["label"] == "serial" else f"{points:+.2f}"
-            cells = [_spread(line, "test_accuracy", scale=100), apart]
-            rows.append([ACCURACIES[name], line["label"], *cells, *_pace(line)])
-            if points < -POINTS:
-                losses.append(f"{ACCURACIES[name]}: {line['label']} by {-points:.2f} points")
+    for name, groups in parts.items():
+        for _, group in groups.iterrows():
+            points = _spread(group, "accuracy_difference", scale=100, sign="+")
+            is_unit = group["label"] == "serial"
+            cells = [_spread(group, "test_accuracy", scale=100), "" if is_unit else points]
+            rows.append([ACCURACIES[name], group["label"], *cells, *_pace(group)])
+            difference = Difference(
+                *(group[f"accuracy_difference{suffix}"] for suffix in ("", "_ci95", "_count"))
+            )
+            if difference.verdict(less="less accurate", more="more accurate") == "less accurate":
+                losses.append(f"{ACCURACIES[name]}: {group['label']} by {-100 * difference.mean:.2f} points")
     heads = ["data", "mode", "test accuracy %", "points to serial", "speed-up", "seconds to target"]
     yield f"Accuracy after the same epochs, {_seeds(parts)}:"
     yield _table(heads, rows)
-    yield _verdict(f"More than {POINTS} points below serial", losses, "none")
+    yield _verdict("Less accurate than serial", losses, "none")
 
 
 def _pace(line: pd.Series) -> list[str]:
@@ -111,40 +119,40 @@ def _pace(line: pd.Series) -> list[str]:
     return [_spread(line, "speed_up"), target]
 
 
-def _aggregations(lines: pd.DataFrame) -> Iterator[str]:
+def _aggregations(groups: pd.DataFrame) -> Iterator[str]:
     kinds = ["layerwise frozen", "layerwise local", "data"]
-    serial = lines[lines["label"] == "serial"].iloc[0]
+    serial = groups[groups["label"] == "serial"].iloc[0]
     rows = []
-    for rule, group in lines[lines["label"].isin(kinds)].groupby("aggregation", sort=False):
+    for rule, group in groups[groups["label"].isin(kinds)].groupby("aggregation", sort=False):
         by_label = group.set_index("label")
         accuracies = [_cell(by_label, kind, "test_accuracy", scale=100) for kind in kinds]
         rows.append([str(rule), *accuracies, _cell(by_label, kinds[0], "speed_up")])
     yield (
-        f"Aggregations on {serial['dataset']}, test accuracy %, {_seeds({'': lines})}; serial training "
+        f"Aggregations on {serial['dataset']}, test accuracy %, {_seeds({'': groups})}; serial training "
         f"reaches {_spread(serial, 'test_accuracy', scale=100)}:"
     )
     yield _table(["rule", *kinds, "speed-up of frozen"], rows)
 
 
-def _blocks(lines: pd.DataFrame) -> Iterator[str]:
-    serial = lines[lines["label"] == "serial"].iloc[0]
-    layerwise = lines[lines["mode"] == "layerwise"]
-    counts = layerwise["settings"].str.extract(r"blocks=(\d+)")[0].astype(int)
+def _blocks(groups: pd.DataFrame) -> Iterator[str]:
+    serial = groups[groups["label"] == "serial"].iloc[0]
+    layerwise = groups[groups["mode"] == "layerwise"]
+    counts = layerwise["num_blocks"].astype(int)
     labels = list(dict.fromkeys(layerwise["label"]))
     accuracy = _spread(serial, "test_accuracy", scale=100)
     rows = [["1 (serial)", *[accuracy] * len(labels)]]
     for count, group in layerwise.groupby(counts):
         by_label = group.set_index("label")
         rows.append([str(count), *(_cell(by_label, label, "test_accuracy", scale=100) for label in labels)])
-    yield f"Finer blocks on {serial['dataset']}, test accuracy %, {_seeds({'': lines})}:"
+    yield f"Finer blocks on {serial['dataset']}, test accuracy %, {_seeds({'': groups})}:"
     yield _table(["blocks", *labels], rows)
 
 
 def _seeds(parts: dict[str, pd.DataFrame]) -> str:
-    counts = sorted({int(count) for lines in parts.values() for count in lines["num_done"]})
+    counts = sorted({int(count) for groups in parts.values() for count in groups["num_done"]})
     seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
-    machines = sorted({str(machine) for lines in parts.values() for machine in lines["hardware"].dropna()})
-    spread = "one seed" if counts == [1] else f"mean ± deviation over {seeds} seeds"
+    machines = sorted({str(machine) for groups in parts.values() for machine in groups["hardware"].dropna()})
+    spread = "one seed" if counts == [1] else f"mean ± 95 % interval over {seeds} seeds"
     return f"{spread}, {', '.join(machines)}"
 
 
@@ -153,11 +161,11 @@ def _cell(by_label: pd.DataFrame, label: str, measure: str, *, scale: float = 1.
     return _spread(by_label.loc[label], measure, scale=scale) if label in by_label.index else "-"
 
 
-def _spread(line: pd.Series, measure: str, *, scale: float = 1.0) -> str:
-    mean, deviation = line[measure] * scale, line[f"{measure}_std"] * scale
+def _spread(group: pd.Series, measure: str, *, scale: float = 1.0, sign: str = "") -> str:
+    mean, ci95 = group[measure] * scale, group[f"{measure}_ci95"] * scale
     if pd.isna(mean):
         return "-"
-    return f"{mean:.2f}" + ("" if pd.isna(deviation) else f" ± {deviation:.2f}")
+    return f"{mean:{sign}.2f}" + ("" if pd.isna(ci95) else f" ± {ci95:.2f}")
 
 
 def _verdict(title: str, lines: list[str], otherwise: str) -> str:

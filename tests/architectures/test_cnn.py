@@ -63,3 +63,21 @@ def test_activations_keep_their_scale_through_a_deep_network_without_norm():
     with torch.no_grad():
         powers = [(activation := layer(activation)).square().mean() for layer in network.layers[:-1]]
     assert 0.1 < powers[-1] / powers[0] < 10
+
+
+def test_fine_cuts_are_between_convolution_and_norm():
+    network = configured("architecture=cnn", "architecture.depth=3", "architecture.fine_cuts=true").build(
+        (3, 8, 8), 10
+    )
+    kinds = [
+        type(layer[0] if isinstance(layer, torch.nn.Sequential) else layer).__name__
+        for layer in network.layers
+    ]
+    assert kinds == ["Conv2d", "BatchNorm2d"] * 3 + ["AdaptiveAvgPool2d"]
+    owned = [name for layer in range(7) for name in network.names(layer, layer + 1)]
+    assert sorted(owned) == sorted(network.plain.state_dict())
+
+
+def test_without_a_norm_there_is_nothing_finer_to_cut():
+    options = ("architecture.depth=3", "architecture.fine_cuts=true", "architecture.norm=none")
+    assert len(configured("architecture=cnn", *options).build((3, 8, 8), 10).layers) == 4

@@ -43,3 +43,29 @@ def test_a_block_of_one_width_starts_from_its_input():
     torch.nn.init.zeros_(block.branch.norm2.weight)
     images = torch.rand(2, 3, 4, 4)
     assert torch.equal(block(images), images)
+
+
+def test_fine_cuts_change_neither_weights_nor_results_wherever_the_cut():
+    networks = [
+        configured("architecture=resnet", "architecture.depth=14", "architecture.width=4", option).create(
+            (3, 8, 8), 10, seed=0
+        )
+        for option in ("architecture.fine_cuts=false", "architecture.fine_cuts=true")
+    ]
+    coarse, fine = networks
+    assert coarse.plain.state_dict().keys() == fine.plain.state_dict().keys()
+    assert (len(coarse.layers), len(fine.layers)) == (8, 14)
+    images = torch.rand(4, 3, 8, 8)
+    expected = coarse.plain.train()(images)
+    for cut in range(1, 14):
+        fine.plain.train()
+        parts = [*fine.segment(0, cut), *fine.segment(cut, 14)]
+        assert torch.equal(torch.nn.Sequential(*parts)(images), expected)
+
+
+def test_fine_layers_own_every_tensor_once():
+    network = configured("architecture=resnet", "architecture.depth=14", "architecture.fine_cuts=true").build(
+        (3, 8, 8), 10
+    )
+    owned = [name for layer in range(14) for name in network.names(layer, layer + 1)]
+    assert sorted(owned) == sorted(network.plain.state_dict())

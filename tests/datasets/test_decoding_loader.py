@@ -113,7 +113,7 @@ def test_training_pixels_are_those_of_torchvisions_recipe(root: Path) -> None:
         ]
     )
     served = pixels(folder.loader(spec(seed=2)).train(4))
-    train, _ = folder._splits
+    train, _, _ = folder._splits
     for index, image in zip(epoch_order(27, seed=2, epoch=4)[:24].tolist(), served, strict=True):
         torch.manual_seed(stream_seed(2, 4, index))
         with Image.open(train.path(index)) as picture:
@@ -131,7 +131,7 @@ def test_test_pixels_are_nearly_those_of_torchvisions_recipe_on_pil(root: Path) 
             v2.Normalize(MEAN, STD),
         ]
     )
-    _, test = folder._splits
+    _, _, test = folder._splits
     for index, image in enumerate(pixels(folder.loader(spec()).test())):
         with Image.open(test.path(index)) as picture:
             one_level = 1.01 / 255 / min(STD)

@@ -78,7 +78,7 @@ def test_pictures_may_lie_one_folder_deeper(root: Path) -> None:
         assert [one.path(index).name for index in range(len(one))] == [
             other.path(index).name for index in range(len(other))
         ]
-        assert other.path(0).parent == other.folder / "a" / "images"
+        assert len(other) == 0 or other.path(0).parent == other.folder / "a" / "images"
 
 
 def tiny_imagenet(root: Path) -> Path:
@@ -118,7 +118,7 @@ def test_names_need_not_be_ascii(root: Path) -> None:
     folder.mkdir()
     (folder / "щенок 1.jpg").write_bytes(b"x")
     found = image_folder(root)
-    train, _ = found._splits
+    train, _, _ = found._splits
     assert train.path(len(train) - 1) == folder / "щенок 1.jpg"
     assert found.info().num_classes == 4
 
@@ -127,7 +127,7 @@ def test_limits_keep_every_class(root: Path) -> None:
     folder = image_folder(root, train_limit=6, test_limit=3)
     info = folder.info()
     assert (info.num_train, info.num_test) == (6, 3)
-    train, test = folder._splits
+    train, _, test = folder._splits
     assert train.labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert test.labels.tolist() == [0, 1, 2]
     assert train.path(1).name == "a_4.JPEG"

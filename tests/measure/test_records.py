@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from layerpar.measure.records import read_status, write_json, write_status
+from layerpar.measure.records import read_status, write_status
+from layerpar.measure.writing import write_json
 from layerpar.paths import RunDirectory
 
 

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from itertools import pairwise
 
 import pytest
 import torch
 from tiny import OBJECTIVES, largest_difference, tiny, weights_after
 from torch import Tensor, nn
+from written import STEPS, Written, equal
 
-from layerpar.config import RunConfig
-from layerpar.datasets.base import LoaderSpec
 from layerpar.seeds import stream_seed
-
-STEPS = 5
-
-
-def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_training_changes_the_weights() -> None:
@@ -62,23 +54,6 @@ def test_blocks_do_not_depend_on_where_they_are_placed(objective: str, aggregati
     for workers in (2, 4) if aggregation == "replace" else (3,):
         assert equal(one, weights_after(tiny(*blocks, f"workers={workers}"), STEPS))
     assert not equal(one, weights_after(tiny("mode=layerwise", "mode.partition=[2]", "workers=1"), STEPS))
-
-
-class Written:
-    """The pieces of a layerwise run, for writing its definition out in plain PyTorch."""
-
-    def __init__(self, config: RunConfig, cuts: list[int]) -> None:
-        info = config.dataset.info()
-        self.network = config.architecture.create(info.input_shape, info.num_classes, seed=config.seed)
-        borders = [0, *cuts, len(self.network.layers)]
-        self.spans = list(pairwise(borders))
-        self.blocks = [nn.Sequential(*self.network.layers[first:last]) for first, last in self.spans]
-        spec = LoaderSpec(seed=0, batch_size=16, shard=slice(0, 16), images=True, device=torch.device("cpu"))
-        batches = config.dataset.loader(spec).train(0)
-        self.batches = [next(batches) for _ in range(STEPS)]
-
-    def state(self) -> dict[str, Tensor]:
-        return nn.Sequential(*self.network.layers).state_dict()
 
 
 @pytest.mark.parametrize("cuts", [[2], [1, 3]])

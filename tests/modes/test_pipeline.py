@@ -16,9 +16,9 @@ from layerpar.check import check
 from layerpar.config import RunConfig
 from layerpar.datasets.base import LoaderSpec
 from layerpar.errors import UserError
+from layerpar.loop import evaluate
 from layerpar.pipeline.schedules import SCHEDULES, check_microbatches
 from layerpar.ranks import Ranks
-from layerpar.train import evaluate
 
 STEPS = 2
 CONVOLUTIONS = ("architecture=cnn", "architecture.depth=4", "architecture.width=4", "architecture.stages=2")
@@ -75,7 +75,7 @@ def test_batch_norm_sees_micro_batches(schedule: str) -> None:
 def learned(ranks: Ranks, config: RunConfig) -> tuple[float, float]:
     engine, loader = build(config, ranks)
     take_epochs(engine, loader, config.epochs)
-    return evaluate(engine, loader)
+    return evaluate(engine, loader.test())
 
 
 @pytest.mark.parametrize("schedule", ["1f1b", "dualpipev"])

@@ -7,8 +7,8 @@ from tiny import build, largest_difference, on_workers, take_steps, tiny, traine
 from torch import Tensor
 
 from layerpar.config import RunConfig
+from layerpar.loop import warm_up
 from layerpar.ranks import Ranks
-from layerpar.train import warm_up
 
 STEPS = 3
 WAYS = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ ENVIRONMENT = {
     "versions": {"torch": "2.10.0"},
 }
 MODES: dict[str, dict[str, Any]] = {
-    "serial": {"name": "serial"},
+    "serial": {"name": "serial", "microbatches": 1},
     "sequential": {"name": "sequential", "blocks": 2, "cache": True},
     "data": {"name": "data", "bucket_mebibytes": 25},
     "pipeline": {"name": "pipeline", "schedule": "1f1b", "microbatches": 4, "partition": "balanced"},
@@ -36,6 +37,7 @@ MODES: dict[str, dict[str, Any]] = {
         "exchange": "activations",
     },
 }
+ORDER = {"serial": 0, "sequential": 2, "data": 3, "pipeline": 4, "layerwise": 5}
 EFFICIENCY = {"serial": 1.0, "sequential": 1.1, "data": 0.55, "pipeline": 0.62, "layerwise": 0.93}
 ACCURACY = {"serial": 0.973, "sequential": 0.941, "data": 0.973, "pipeline": 0.972, "layerwise": 0.966}
 
@@ -57,6 +59,7 @@ def config(mode: str = "serial", **changes: Any) -> dict[str, Any]:
         "batch_size": 128,
         "device": "auto",
         "precision": "fp32",
+        "compile": False,
         "threads_per_worker": 1,
         "target_accuracy": 0.95,
         "warmup_steps": 5,
@@ -71,6 +74,36 @@ def config(mode: str = "serial", **changes: Any) -> dict[str, Any]:
             place = place[group]
         place[last] = value
     return content
+
+
+def label(content: dict[str, Any]) -> str:
+    """What `layerpar.modes` calls that run."""
+    mode, threads = content["mode"]["name"], content["threads_per_worker"]
+    if mode == "serial" and threads > 1:
+        return f"serial ({threads} threads)"
+    more = {"pipeline": content["mode"].get("schedule"), "layerwise": content["objective"]["name"]}.get(mode)
+    return f"{mode} {more}" if more else mode
+
+
+def settings(content: dict[str, Any]) -> dict[str, Any]:
+    """The settings that take effect in that run, flat."""
+    mode = content["mode"]["name"]
+    unused = {"device", "warmup_steps", "log_every_steps", "tensorboard"}
+    unused |= set() if mode == "layerwise" else {"objective"}
+    unused |= set() if mode in ("layerwise", "data") else {"aggregation"}
+    flat = dict(_leaves({key: value for key, value in content.items() if key not in unused}))
+    single = mode in ("serial", "sequential")
+    without_effect = ("dataset.root", "launcher.timeout_seconds", "launcher.rendezvous_endpoint")
+    flat = {key: value for key, value in flat.items() if key not in without_effect}
+    return flat | {"workers": 1 if single else content["workers"]}
+
+
+def _leaves(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", json.dumps(value) if isinstance(value, list) else value
 
 
 def summary(content: dict[str, Any], **measured: Any) -> dict[str, Any]:
@@ -113,20 +146,27 @@ def summary(content: dict[str, Any], **measured: Any) -> dict[str, Any]:
             "busy_seconds": seconds * (1 - waiting - exchanging),
             "wait_seconds": seconds * waiting,
             "exchange_seconds": seconds * exchanging,
+            "cpu_seconds": seconds * (1 - waiting) * threads,
             "sent_bytes": sent,
             "peak_memory_bytes": (300 + rank) * MEBIBYTE,
+            "idle_memory_bytes": 250 * MEBIBYTE,
+            "paused_seconds": 0.0,
             "predicted_step_seconds": 0.9 * seconds / steps if mode in ("pipeline", "layerwise") else None,
         }
         for rank in range(workers)
     ]
     return {
         "status": "done",
+        "label": label(content),
+        "order": ORDER[mode] + (threads > 1 if mode == "serial" else layerwise and not local),
         "mode": mode,
         "objective": content["objective"]["name"] if layerwise else None,
-        "aggregation": content["aggregation"]["name"] if layerwise else None,
+        "aggregation": content["aggregation"]["name"] if layerwise or mode == "data" else None,
         "dataset": content["dataset"]["name"],
         "architecture": content["architecture"]["name"],
         "depth": depth,
+        "width": width,
+        "num_blocks": 1 if mode in ("serial", "data") else 2,
         "num_parameters": parameters,
         "workers": workers,
         "replicas": workers if mode == "data" else 1,
@@ -145,7 +185,10 @@ def summary(content: dict[str, Any], **measured: Any) -> dict[str, Any]:
         "steps": steps,
         "start_seconds": 3.2,
         "contended": workers * threads > 2,
+        "paused_seconds": 0.0,
         "ranks": ranks,
+        "phases": [],
+        "settings": settings(content),
     } | measured
 
 
@@ -213,7 +256,20 @@ def write_ended(root: Path, mode: str, *, status: str, message: str | None = Non
     write_run(root, mode, **changes)
     files = RunDirectory(root)
     result = json.loads(files.summary.read_text())
-    kept = ("mode", "objective", "aggregation", "dataset", "architecture", "depth", "workers", "replicas")
+    kept = (
+        "label",
+        "order",
+        "settings",
+        "width",
+        "mode",
+        "objective",
+        "aggregation",
+        "dataset",
+        "architecture",
+        "depth",
+        "workers",
+        "replicas",
+    )
     kept += ("threads_per_worker", "seed", "epochs", "batch_size", "target_accuracy")
     empty = {key: result[key] if key in kept else None for key in result} | {"status": status, "ranks": []}
     files.summary.write_text(json.dumps(empty))

@@ -3,30 +3,28 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerpar.results.plots.palette import COLOURS, OWN, looks
+from layerpar.results.plots.palette import COLOURS, OWN, styles
 
 
 def test_a_way_of_training_looks_the_same_whatever_else_is_drawn():
-    few, many = (
-        looks(["serial", "layerwise local"]),
-        looks(["data, 4 workers", "layerwise local *", "serial"]),
-    )
+    few = styles({"serial": 0, "layerwise local": 5})
+    many = styles({"data, 4 workers": 3, "layerwise local *": 5, "serial": 0})
     assert few["serial"] == many["serial"]
     assert few["layerwise local"] == many["layerwise local *"]
 
 
-def test_the_first_variant_has_the_look_of_its_kind_and_the_next_another_colour():
-    found = looks(["data, 2 workers", "data, 4 workers", "pipeline 1f1b"])
-    assert found["data, 2 workers"] == OWN["data"]
-    assert found["pipeline 1f1b"] == OWN["pipeline"]
-    assert len({look.color for look in found.values()}) == 3
+def test_the_first_variant_has_the_style_of_its_kind_and_the_next_another_colour():
+    found = styles({"data, 2 workers": 3, "data, 4 workers": 3, "pipeline 1f1b": 4})
+    assert found["data, 2 workers"] == OWN[3]
+    assert found["pipeline 1f1b"] == OWN[4]
+    assert len({style.color for style in found.values()}) == 3
 
 
-@given(st.lists(st.text("abc", min_size=1), unique=True, max_size=12))
-def test_every_series_has_its_own_look(names):
-    found = looks(names)
+@given(st.dictionaries(st.text("abc", min_size=1), st.integers(0, 9), max_size=12))
+def test_every_series_has_its_own_style(names):
+    found = styles(names)
     assert set(found) == set(names)
-    assert len({(look.color, look.marker, str(look.linestyle)) for look in found.values()}) == len(names)
+    assert len({(style.color, style.marker, str(style.linestyle)) for style in found.values()}) == len(names)
 
 
 def test_colours_are_apart_for_colour_blind_eyes():

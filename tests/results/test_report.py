@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -80,3 +81,18 @@ def test_scoring_needs_no_torch():
         "import sys, layerpar.results.report, layerpar.results.plots.draw; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_output_without_infinity_loses_no_table(tmp_path):
+    for seed in range(2):
+        write_run(tmp_path / f"{seed}", seed=seed, measured={"time_to_target_seconds": None})
+    for form in ("table", "markdown"):
+        done = subprocess.run(
+            [sys.executable, "-m", "layerpar.cli", "report", str(tmp_path), "--format", form],
+            env=os.environ | {"PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+            check=True,
+        )
+        text = done.stdout.decode("ascii")
+        assert "inf" in text
+        assert "+/-" in text

@@ -14,8 +14,8 @@ from layerpar.paths import RunDirectory
 from layerpar.results.show import pins, show_run
 
 
-def shown(root: Path) -> str:
-    console = Console(file=io.StringIO(), width=80)
+def shown(root: Path, *, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width)
     show_run(root, console)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
@@ -51,3 +51,13 @@ def test_every_phase_that_cut_has_a_pin_of_its_own(tmp_path: Path) -> None:
     phases = [{"event": "phase", "name": name} for name in ("warmup", "parallel")]
     files = log(write_run(tmp_path / "run"), phases[0], phases[1], cut, cut)
     assert pins(files) == ["phases.parallel.mode.partition=[2,5]"]
+
+
+def test_forty_columns_cut_no_number_and_brackets_stay(tmp_path: Path) -> None:
+    root = write_run(tmp_path / "[old]", "layerwise")
+    text = shown(root, width=40)
+    assert "…" not in text
+    summary = json.loads(RunDirectory(root).summary.read_text())
+    assert f"{summary['ranks'][0]['busy_seconds']:.2f}" in text
+    assert f"run directory: {root}\n" in text
+    assert "layerwise local on digits" in text

@@ -1,6 +1,7 @@
 """What a speed-up is measured against."""
 
 import math
+from pathlib import Path
 
 import pytest
 from recorded import write_ended, write_run
@@ -15,7 +16,7 @@ def seconds(value):
 
 
 def speed_ups(root, **options):
-    runs = with_speed_up(load([root]).runs, **options)
+    runs = with_speed_up(load([root]).summaries, **options)
     return {
         path.rsplit("/", 1)[1]: (value, reason)
         for path, value, reason in zip(runs["path"], runs["speed_up"], runs["speed_up_missing"], strict=True)
@@ -46,6 +47,9 @@ def test_the_unit_is_the_serial_run_with_the_same_seed_and_threads(tmp_path):
         ({"epochs": 7}, "epochs"),
         ({"batch_size": 64}, "batch_size"),
         ({"precision": "bf16"}, "precision"),
+        ({"compile": True}, "compile"),
+        ({"trace_steps": 4}, "trace_steps"),
+        ({"launcher__name": "hosts"}, "launcher.name"),
         ({"architecture__norm": "batch"}, "architecture.norm"),
         ({"architecture__depth": 4}, "architecture.depth"),
         ({"dataset__train_limit": 100}, "dataset.train_limit"),
@@ -104,3 +108,31 @@ def test_an_unknown_baseline_is_refused_with_those_there_are(tmp_path):
     with pytest.raises(UserError, match=r"--baseline=magic is not known; try --baseline=data"):
         speed_ups(tmp_path, baseline="magic")
     assert math.isnan(speed_ups(tmp_path, baseline="serial")["data"][0])
+
+
+def test_of_several_ways_of_the_baseline_the_fastest_over_all_seeds_is_the_unit(tmp_path):
+    """Serial training in one and in four micro-batches is not the same work: they are never averaged."""
+    for seed, (whole, parts) in enumerate([(10.0, 8.0), (10.0, 11.0)]):
+        write_run(tmp_path / f"whole{seed}", seed=seed, mode__microbatches=1, measured=seconds(whole))
+        write_run(tmp_path / f"parts{seed}", seed=seed, mode__microbatches=4, measured=seconds(parts))
+        write_run(tmp_path / f"data{seed}", "data", seed=seed, measured=seconds(4.0))
+    found = {name: value for name, (value, _) in speed_ups(tmp_path).items()}
+    assert (found["data0"], found["data1"]) == (2.0, 2.75)
+    assert (found["whole0"], found["parts1"]) == (0.8, 1.0)
+
+
+def test_efficiency_and_serial_fraction_are_those_of_amdahls_law(tmp_path):
+    """A tenth of the work is serial: on two and on four workers Karp and Flatt's metric finds it again."""
+    write_run(tmp_path / "serial", measured=seconds(100.0))
+    for workers in (2, 4):
+        taken = seconds(10 + 90 / workers)
+        write_run(tmp_path / f"data{workers}", "data", workers=workers, measured=taken)
+    write_run(tmp_path / "cores", threads_per_worker=2, measured=seconds(50.0))
+    runs = with_speed_up(load([tmp_path]).summaries)
+    found = {Path(run["path"]).name: run for run in runs.to_dict("records")}
+    assert found["data2"]["serial_fraction"] == pytest.approx(0.1)
+    assert found["data4"]["serial_fraction"] == pytest.approx(0.1)
+    assert found["data4"]["efficiency"] == pytest.approx(100 / 32.5 / 4)
+    assert (found["cores"]["efficiency"], found["cores"]["serial_fraction"]) == (1.0, 0.0)
+    assert found["serial"]["efficiency"] == 1.0
+    assert math.isnan(found["serial"]["serial_fraction"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE, GREY = (
 """Okabe and Ito's palette ("Color universal design", 2008) without its yellow, and a grey."""
 
 COLOURS = (GREEN, VERMILLION, BLUE, ORANGE, PURPLE, SKY, GREY)
-"""Without black, which is serial's everywhere."""
+"""Without black, which is the unit's everywhere."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = (
@@ -37,7 +37,7 @@ DASHES = (
 
 
 @dataclass(frozen=True)
-class Look:
+class Style:
     """How one line or bar is drawn."""
 
     color: str
@@ -45,44 +45,41 @@ class Look:
     linestyle: Any
 
 
-OWN = {
-    "serial": Look(BLACK, "o", "solid"),
-    "serial all": Look(GREY, "X", (0, (8, 2))),
-    "sequential": Look(SKY, "v", (0, (2, 1))),
-    "data": Look(BLUE, "^", "dashdot"),
-    "pipeline": Look(ORANGE, "D", "dotted"),
-    "layerwise local": Look(GREEN, "s", "dashed"),
-    "layerwise delayed": Look(VERMILLION, "P", "solid"),
-    "layerwise frozen": Look(PURPLE, "*", (0, (6, 2, 1, 2, 1, 2))),
-}
-"""A way of training looks the same in every figure."""
+OWN = (
+    Style(BLACK, "o", "solid"),
+    Style(GREY, "X", (0, (8, 2))),
+    Style(SKY, "v", (0, (2, 1))),
+    Style(BLUE, "^", "dashdot"),
+    Style(ORANGE, "D", "dotted"),
+    Style(GREEN, "s", "dashed"),
+    Style(VERMILLION, "P", "solid"),
+    Style(PURPLE, "*", (0, (6, 2, 1, 2, 1, 2))),
+)
+"""By the place of a way of training, so that it is drawn alike in every figure; the first is the unit."""
 
 
-def looks(names: Iterable[str]) -> dict[str, Look]:
-    """A look for every series: the first of a way of training has its own, its variants what is left."""
-    taken: dict[str, Look] = {}
+def styles(orders: Mapping[str, int]) -> dict[str, Style]:
+    """A style for every series: the first of a way of training has its own, its variants what is left.
+
+    Args:
+        orders: The place of each series' way of training; see `layerpar.modes.base.Mode.order`.
+    """
+    taken: dict[str, Style] = {}
     waiting = []
-    for name in names:
-        own = _own(name)
+    for name, order in orders.items():
+        own = OWN[order] if order < len(OWN) else None
         if own is None or own in taken.values():
             waiting.append(name)
         else:
             taken[name] = own
-    used = {look.color for look in taken.values()}
+    used = {style.color for style in taken.values()}
     free = [color for color in COLOURS if color not in used] or list(COLOURS)
     for number, name in enumerate(waiting):
         turn, place = divmod(number, len(free))
-        taken[name] = Look(free[place], MARKERS[(place + turn) % 8], DASHES[(place + turn + 1) % 8])
+        taken[name] = Style(free[place], MARKERS[(place + turn) % 8], DASHES[(place + turn + 1) % 8])
     return taken
 
 
-def _own(name: str) -> Look | None:
-    if name.startswith("serial ("):
-        return OWN["serial all"]
-    label = name.removesuffix(" *").partition(",")[0]
-    return OWN.get(label) or OWN.get(label.partition(" ")[0])
-
-
-def handle(name: str, look: Look) -> Line2D:
+def handle(name: str, style: Style) -> Line2D:
     """The legend's entry for a series."""
-    return Line2D([], [], color=look.color, marker=look.marker, linestyle=look.linestyle, label=name)
+    return Line2D([], [], color=style.color, marker=style.marker, linestyle=style.linestyle, label=name)

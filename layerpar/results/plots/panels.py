@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 import pandas as pd
 
-from layerpar.results.settings import distinguished, mode_order
+from layerpar.results.settings import disambiguate
+from layerpar.results.verdicts import half_width
 
 SIZES = ("architecture.depth", "architecture.width", "mode.partition")
 """What follows from the panel: the size of the network, and where it is then cut."""
@@ -16,14 +17,14 @@ AMOUNT = ("epochs", "dataset.num_train", "dataset.train_limit")
 """How much work there was; a ratio of seconds does not show it."""
 
 
-class LeftOutError(Exception):
+class FigureSkippedError(Exception):
     """A figure that the runs have not the data for: what it would take."""
 
 
 def need(condition: bool, reason: str) -> None:
-    """Raise `LeftOutError(reason)` unless `condition` holds."""
+    """Raise `FigureSkippedError(reason)` unless `condition` holds."""
     if not condition:
-        raise LeftOutError(reason)
+        raise FigureSkippedError(reason)
 
 
 def finished(runs: pd.DataFrame) -> pd.DataFrame:
@@ -44,12 +45,12 @@ def with_series(
         mark_contended: Add the caption's star to the names of contended runs.
     """
     hidden = {"seed", "target_accuracy", "dataset.name", "architecture.name", *ignore}
-    names = distinguished(runs["label"].tolist(), runs["settings"].tolist(), ignore=hidden)
+    names = disambiguate(runs["label"].tolist(), runs["settings"].tolist(), ignore=hidden)
     if mark_contended:
         names = [f"{name} *" if mark else name for name, mark in zip(names, runs["contended"], strict=True)]
     order = [
-        (mode_order(mode, label), natural(name))
-        for mode, label, name in zip(runs["mode"], runs["label"], names, strict=True)
+        (place, label, natural(name))
+        for place, label, name in zip(runs["order"], runs["label"], names, strict=True)
     ]
     named = runs.assign(series=pd.Series(names, index=runs.index, dtype=object))
     return named.iloc[sorted(range(len(order)), key=order.__getitem__)]
@@ -59,6 +60,11 @@ def natural(name: str) -> list[tuple[bool, float | str]]:
     """Sorting key under which `4 workers` comes before `16 workers`."""
     parts = re.split(r"(\d+)", name)
     return [(part.isdigit(), float(part) if part.isdigit() else part) for part in parts]
+
+
+def orders(runs: pd.DataFrame) -> dict[str, int]:
+    """The place of each series' way of training."""
+    return dict(zip(runs["series"], runs["order"], strict=True))
 
 
 def panels(runs: pd.DataFrame, keys: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -73,8 +79,14 @@ def panels(runs: pd.DataFrame, keys: Sequence[str]) -> Iterator[tuple[str, pd.Da
 
 
 def mean_over_seeds(rows: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
-    """Means of `columns`, beside `…_std` (0 for a single run) and `contended`, in order of appearance."""
+    """Means of `columns`, beside `…_ci95` and `contended`, in order of appearance.
+
+    `…_ci95` is half of the mean's 95 % confidence interval, 0 for a single run.
+    """
     grouped = rows.groupby(list(by), sort=False)
-    std = grouped[list(columns)].std().fillna(0.0).add_suffix("_std")
+    std, count = grouped[list(columns)].std(), grouped[list(columns)].count()
+    ci95 = std.combine(count, lambda one, two: pd.Series(map(half_width, one, two), index=one.index))
     contended = grouped["contended"].any()
-    return grouped[list(columns)].mean().join(std).join(contended).reset_index()
+    return (
+        grouped[list(columns)].mean().join(ci95.fillna(0.0).add_suffix("_ci95")).join(contended).reset_index()
+    )

@@ -11,11 +11,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from layerpar.results.cells import compact
-from layerpar.results.load import Results
-from layerpar.results.plots import palette, style
-from layerpar.results.plots.panels import AMOUNT, SIZES, finished, mean_over_seeds, need, panels, with_series
+from layerpar.results.load import Runs
+from layerpar.results.plots import layout, palette
+from layerpar.results.plots.panels import (
+    AMOUNT,
+    SIZES,
+    finished,
+    mean_over_seeds,
+    need,
+    orders,
+    panels,
+    with_series,
+)
 from layerpar.results.speedup import with_speed_up
+from layerpar.results.words import compact
 
 UNIT = Line2D([], [], color=palette.BLACK, linewidth=1, label="serial (the unit)")
 IDEAL = Line2D([], [], color=palette.GREY, linewidth=1, linestyle="dotted", label="ideal: one per worker")
@@ -24,22 +33,22 @@ HOLLOW = Line2D(
 )
 
 
-def against_depth(results: Results) -> Figure:
+def against_depth(loaded: Runs) -> Figure:
     """Speed-up over depth; a panel for each data set, architecture and width."""
     panel = ("dataset", "architecture", "width")
-    figure, axes, _ = _speed_up(results, "depth", panel, (*SIZES, *AMOUNT), title="Speed-up against depth")
+    figure, axes, _ = _speed_up(loaded, "depth", panel, (*SIZES, *AMOUNT), title="Speed-up against depth")
     for ax in axes:
         ax.set_xlabel("depth")
     return figure
 
 
-def against_parameters(results: Results) -> Figure:
+def against_parameters(loaded: Runs) -> Figure:
     """Speed-up over the number of parameters; a panel for each data set and architecture.
 
     Where depth and width both vary, a line per width: one through all of them would go to and fro.
     """
     panel = ("dataset", "architecture")
-    sizes = results.runs.groupby(list(panel))[["depth", "width"]].nunique()
+    sizes = loaded.summaries.groupby(list(panel))[["depth", "width"]].nunique()
     both_vary = bool((sizes > 1).all(axis=1).any())
     hidden = (
         *AMOUNT,
@@ -48,7 +57,7 @@ def against_parameters(results: Results) -> Figure:
         *(() if both_vary else ("architecture.width",)),
     )
     figure, axes, _ = _speed_up(
-        results, "num_parameters", panel, hidden, title="Speed-up against number of parameters"
+        loaded, "num_parameters", panel, hidden, title="Speed-up against number of parameters"
     )
     for ax in axes:
         ax.set_xlabel("parameters")
@@ -56,12 +65,12 @@ def against_parameters(results: Results) -> Figure:
     return figure
 
 
-def against_workers(results: Results) -> Figure:
+def against_workers(loaded: Runs) -> Figure:
     """Speed-up over workers with the ideal line; a panel for each data set, architecture, depth and width."""
     panel = ("dataset", "architecture", "depth", "width")
     hidden = ("workers", "mode.replicas", *SIZES)
     figure, axes, points = _speed_up(
-        results, "workers", panel, hidden, title="Speed-up against workers", ideal=True
+        loaded, "workers", panel, hidden, title="Speed-up against workers", ideal=True
     )
     for ax, drawn in zip(axes, points, strict=True):
         most = drawn["workers"].max()
@@ -72,27 +81,27 @@ def against_workers(results: Results) -> Figure:
 
 
 def _speed_up(
-    results: Results, x: str, keys: Sequence[str], hidden: Collection[str], *, title: str, ideal: bool = False
+    loaded: Runs, x: str, keys: Sequence[str], hidden: Collection[str], *, title: str, ideal: bool = False
 ) -> tuple[Figure, list[Axes], list[pd.DataFrame]]:
     """The figure, its panels, and the points in each."""
-    runs = with_speed_up(finished(results.runs))
+    runs = with_speed_up(finished(loaded.summaries))
     measured = runs[runs["speed_up"].notna() & ~runs["is_unit"]]
     need(len(measured) > 0, "no run has a matching serial run")
     measured = with_series(measured, ignore=hidden, mark_contended=False)
     chosen = [(name, points) for name, points in _points(measured, x, keys) if _spans(points, x)]
     words = {"num_parameters": "numbers of parameters", "depth": "depths", "workers": "numbers of workers"}[x]
     need(len(chosen) > 0, f"needs one way of training with two {words}, and matching serial runs")
-    caption = style.caption(measured, mark="hollow")
+    caption = layout.caption(measured, mark="hollow")
     series = list(dict.fromkeys(name for _, points in chosen for name in points["series"]))
-    looks = palette.looks(series)
-    handles = [UNIT, *([IDEAL] if ideal else []), *(palette.handle(name, looks[name]) for name in series)]
+    styles = palette.styles({name: place for name, place in orders(measured).items() if name in series})
+    handles = [UNIT, *([IDEAL] if ideal else []), *(palette.handle(name, styles[name]) for name in series)]
     handles += [HOLLOW] if any(points["contended"].any() for _, points in chosen) else []
     titles = [name for name, _ in chosen]
-    figure, axes = style.grid(title, caption, titles, ylabel="times faster than serial", handles=handles)
-    top = max((points["speed_up"] + points["speed_up_std"]).max() for _, points in chosen)
+    figure, axes = layout.grid(title, caption, titles, ylabel="times faster than serial", handles=handles)
+    top = max((points["speed_up"] + points["speed_up_ci95"]).max() for _, points in chosen)
     top = max(top, *(points[x].max() for _, points in chosen)) if ideal else top
     for ax, (_, points) in zip(axes, chosen, strict=True):
-        _draw(ax, points, x, looks)
+        _draw(ax, points, x, styles)
         ax.set_ylim(0, 1.1 * max(1.0, top))
     return figure, axes, [points for _, points in chosen]
 
@@ -109,26 +118,26 @@ def _spans(points: pd.DataFrame, x: str) -> bool:
     return bool((points.groupby("series")[x].nunique() > 1).any())
 
 
-def _draw(ax: Axes, points: pd.DataFrame, x: str, looks: dict[str, palette.Look]) -> None:
+def _draw(ax: Axes, points: pd.DataFrame, x: str, styles: dict[str, palette.Style]) -> None:
     ax.axhline(1, color=palette.BLACK, linewidth=1, zorder=1)
     for name, line in points.groupby("series", sort=False):
-        look = looks[str(name)]
+        style = styles[str(name)]
         line = line.sort_values(x)
         ax.errorbar(
             line[x],
             line["speed_up"],
-            line["speed_up_std"],
-            color=look.color,
-            linestyle=look.linestyle,
+            line["speed_up_ci95"],
+            color=style.color,
+            linestyle=style.linestyle,
             capsize=2,
         )
-        for contended, face in ((False, look.color), (True, "white")):
+        for contended, face in ((False, style.color), (True, "white")):
             some = line[line["contended"] == contended]
             ax.plot(
                 some[x],
                 some["speed_up"],
-                look.marker,
-                color=look.color,
+                style.marker,
+                color=style.color,
                 markerfacecolor=face,
                 label=str(name),
             )

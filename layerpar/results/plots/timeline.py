@@ -12,12 +12,12 @@ from matplotlib.patches import Patch
 
 from layerpar.paths import RunDirectory
 from layerpar.results.files import UnreadableError, read_json
-from layerpar.results.lines import GROUP
-from layerpar.results.load import Results
-from layerpar.results.plots import palette, style
-from layerpar.results.plots.panels import LeftOutError, finished, need, panels, with_series
+from layerpar.results.groups import TASK
+from layerpar.results.load import Runs
+from layerpar.results.plots import layout, palette
+from layerpar.results.plots.panels import FigureSkippedError, finished, need, panels, with_series
 
-LOOKS: dict[str, dict[str, Any]] = {
+STYLES: dict[str, dict[str, Any]] = {
     "step": {"facecolor": "#d9d9d9", "linewidth": 0},
     "forward": {"facecolor": palette.SKY, "linewidth": 0.5},
     "backward": {"facecolor": palette.BLUE, "linewidth": 0.5},
@@ -43,7 +43,7 @@ class Box:
 
     Attributes:
         worker: Its rank.
-        kind: A key of `LOOKS`.
+        kind: A key of `STYLES`.
         start: Milliseconds.
         length: Milliseconds.
         label: The batch, and after a dot the micro-batch.
@@ -56,13 +56,13 @@ class Box:
     label: str
 
 
-def timeline(results: Results) -> Figure:
+def timeline(loaded: Runs) -> Figure:
     """A row per worker and a panel per run, one of each way of training, all on one scale of time."""
-    runs = with_series(finished(results.runs))
+    runs = with_series(finished(loaded.summaries))
     traced = runs["path"].map(lambda path: RunDirectory(Path(path)).trace.exists())
     need(bool(traced.any()), "needs a finished run with trace_steps=4 or so")
-    runs = runs[traced].drop_duplicates([*GROUP, "series"])
-    groups = list(panels(runs, GROUP))
+    runs = runs[traced].drop_duplicates([*TASK, "series"])
+    groups = list(panels(runs, TASK))
     chosen: list[tuple[str, list[Box]]] = []
     for name, members in groups:
         for series, path in zip(members["series"], members["path"], strict=True):
@@ -70,15 +70,15 @@ def timeline(results: Results) -> Figure:
             chosen.append((title, read_boxes(RunDirectory(Path(path)))))
     kinds = {box.kind for _, boxes in chosen for box in boxes}
     handles = [
-        Patch(label=WORDS.get(kind, kind), edgecolor="white", **look)
-        for kind, look in LOOKS.items()
+        Patch(label=WORDS.get(kind, kind), edgecolor="white", **style)
+        for kind, style in STYLES.items()
         if kind in kinds
     ]
     workers = [1 + max(box.worker for box in boxes) for _, boxes in chosen]
-    hardware = style.caption(runs, deviation=False)
+    hardware = layout.caption(runs, spread=False)
     what = f"{groups[0][0]} · " if len(groups) == 1 else ""
     caption = f"{what}{hardware} · numbers: batches (.micro-batches) · white: not traced"
-    figure, axes = style.rows(
+    figure, axes = layout.rows(
         "Who computes what when", caption, workers, bar_height=0.27, handles=handles, width=WIDTH
     )
     end = max(box.start + box.length for _, boxes in chosen for box in boxes)
@@ -86,7 +86,7 @@ def timeline(results: Results) -> Figure:
         ax.set_title(name, loc="left")
         ax.set_xlim(0, end)
         _draw(ax, boxes, inches=AXES_WIDTH / end)
-        style.name_bars(ax, [f"worker {rank}" for rank in range(count)])
+        layout.name_bars(ax, [f"worker {rank}" for rank in range(count)])
         ax.tick_params(labelbottom=ax is axes[-1])
     axes[-1].set_xlabel("milliseconds since the first traced step began")
     return figure
@@ -96,13 +96,13 @@ def read_boxes(directory: RunDirectory) -> list[Box]:
     """What a run's trace holds.
 
     Raises:
-        LeftOutError: the file is corrupt.
+        FigureSkippedError: the file is corrupt.
     """
     try:
         events = read_json(directory.trace)["traceEvents"]
     except (UnreadableError, KeyError) as error:
-        raise LeftOutError(f"{directory.trace} is corrupt ({error})") from error
-    spans = [event for event in events if event["ph"] == "X" and event["cat"] in LOOKS]
+        raise FigureSkippedError(f"{directory.trace} is corrupt ({error})") from error
+    spans = [event for event in events if event["ph"] == "X" and event["cat"] in STYLES]
     first = min((event["ts"] for event in spans), default=0.0)
     return [
         Box(
@@ -118,11 +118,11 @@ def read_boxes(directory: RunDirectory) -> list[Box]:
 
 def _draw(ax: Axes, boxes: list[Box], *, inches: float) -> None:
     """Draw the boxes, with numbers where they fit; `inches` is how wide a millisecond is."""
-    for order, (kind, look) in enumerate(LOOKS.items()):
+    for order, (kind, style) in enumerate(STYLES.items()):
         for worker in {box.worker for box in boxes}:
             spans = [(box.start, box.length) for box in boxes if (box.worker, box.kind) == (worker, kind)]
             ax.broken_barh(
-                spans, (worker - 0.4, 0.8), edgecolor="white", zorder=2 + 0.1 * order, label=kind, **look
+                spans, (worker - 0.4, 0.8), edgecolor="white", zorder=2 + 0.1 * order, label=kind, **style
             )
     for box in boxes:
         if box.kind not in NUMBERED:

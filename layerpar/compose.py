@@ -1,0 +1,107 @@
+"""Hydra, called for one command: what it composes, what it counts, and its errors in one line each."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from layerpar.errors import UserError
+from layerpar.paths import config_directory
+
+
+def compose_and_call(config_name: str, arguments: list[str], task: Callable[[DictConfig], Any]) -> None:
+    """Let Hydra compose `config_name` from the command line and call `task` once per job.
+
+    Where Hydra's launcher calls it in other processes, `task` must be a function of a module.
+
+    Raises:
+        UserError: what Hydra says of a bad command line, in one line.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = [f"layerpar {config_name}", *arguments]
+    OmegaConf.register_new_resolver("cores", _cores, replace=True)
+    decorated = hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=config_name)
+    try:
+        decorated(task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(one_line(error)) from error
+
+
+def _cores() -> int:
+    from layerpar.measure.environment import available_cores
+
+    return available_cores()
+
+
+def is_sweep() -> bool:
+    """Whether the job at hand is one of several."""
+    return HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def choice(group: str, config: Any = None) -> str:
+    """What was chosen of Hydra's own `group`, such as `launcher`, for the job at hand."""
+    return str((config or HydraConfig.get()).runtime.choices[f"hydra/{group}"])
+
+
+def output_directory() -> Path:
+    """Of the job at hand."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def composition(composed: DictConfig) -> dict[str, str]:
+    """What Hydra would write into `.hydra/` for the job at hand, by file name."""
+    own = HydraConfig.instance().cfg
+    return {
+        "config.yaml": OmegaConf.to_yaml(composed),
+        "hydra.yaml": OmegaConf.to_yaml(own),
+        "overrides.yaml": OmegaConf.to_yaml(HydraConfig.get().overrides.task),
+    }
+
+
+def number_of_jobs(config: DictConfig) -> int | None:
+    """How many jobs a sweep has, by Hydra's own configuration; None where the sweeper decides as it goes."""
+    sweeper = config.hydra.sweeper
+    if choice("sweeper", config.hydra) != "basic":
+        return sweeper.get("n_trials")
+    given = [f"{key}={value}" for key, value in (sweeper.params or {}).items()] + config.hydra.overrides.task
+    overrides = OverridesParser.create().parse_overrides(given)
+    return prod(len(list(one.sweep_iterator())) for one in overrides if one.is_sweep_override())
+
+
+def one_line(error: Exception) -> str:
+    """What Hydra says of a bad command line."""
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        others = ", ".join(error.options)
+        return f"{group}={option} is not known; try {group}={error.options[0]} (one of {others})"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if "mbiguous value" in lines[0]:
+        return f"{lines[0]}; a list of values is a sweep: try layerpar train -m …"
+    if "not override" in lines[0]:
+        return f"{lines[0]} There is no such key; layerpar train --help lists them"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: {lines[0]}; try {_quoted(error.override)}"
+    return " ".join(lines)
+
+
+def _quoted(override: str) -> str:
+    """The override, its value quoted for Hydra and all of it for the shell, if that makes sense of it."""
+    key, _, value = override.partition("=")
+    quoted = f'{key}="{value}"'
+    try:
+        OverridesParser.create().parse_override(quoted)
+    except HydraException:
+        return f"'{key}=VALUE'"
+    return f"'{quoted}'"

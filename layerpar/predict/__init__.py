@@ -1,0 +1,1 @@
+"""How long steps take on other numbers of workers and other links: arithmetic over measured layers."""

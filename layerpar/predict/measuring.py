@@ -1,0 +1,216 @@
+"""Measures a network's layers for a prediction: every kind of layer once, however deep the network is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from layerpar.architectures.base import Network
+from layerpar.check import meta_network
+from layerpar.config import RunConfig
+from layerpar.datasets.base import DatasetInfo
+from layerpar.partition.layer_times import BuildHead, Measuring, Profile, measure
+from layerpar.predict.layers import Layers
+
+SPACING = 4
+"""Sizes of a micro-batch that are measured lie at least this factor apart; the others are interpolated."""
+
+Kind = tuple[str, tuple[int, ...]]
+"""What decides how long a layer takes: how it prints, and the shape of a sample that it takes."""
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """A network as the kinds of its layers.
+
+    Attributes:
+        network: On the meta device.
+        kinds: Of each layer.
+    """
+
+    network: Network
+    kinds: list[Kind]
+
+
+def kinds_of(config: RunConfig, info: DatasetInfo) -> Kinds:
+    """The kinds of a run's layers. Takes no memory for weights.
+
+    Raises:
+        UserError: the architecture cannot be so.
+    """
+    network = meta_network(config, info)()
+    shape: tuple[int, ...] = tuple(info.input_shape)
+    kinds: list[Kind] = []
+    outputs: dict[Kind, tuple[int, ...]] = {}
+    for layer in network.layers:
+        kind = (repr(layer), shape)
+        if kind not in outputs:
+            with torch.no_grad():
+                outputs[kind] = tuple(layer.eval()(torch.empty(2, *shape, device="meta")).shape[1:])
+            layer.train()
+        kinds.append(kind)
+        shape = outputs[kind]
+    return Kinds(network, kinds)
+
+
+def real_layers(kinds: Kinds, config: RunConfig, device: torch.device) -> list[nn.Module]:
+    """The layers with memory and harmless weights; those of one kind are the same module."""
+    modules: dict[Kind, nn.Module] = {}
+    for kind, layer in zip(kinds.kinds, kinds.network.layers, strict=True):
+        if kind not in modules:
+            modules[kind] = _real(layer, config, device)
+    return [modules[kind] for kind in kinds.kinds]
+
+
+def examine(
+    config: RunConfig,
+    info: DatasetInfo,
+    layers: Sequence[nn.Module],
+    build_head: BuildHead,
+    times: dict[int, Profile],
+) -> Layers:
+    """The layers with what need not be timed: shapes and bytes.
+
+    Args:
+        config: The run.
+        info: Of its data set.
+        layers: As `real_layers` makes them.
+        build_head: Of a block that puts out activations of a shape.
+        times: What was measured.
+    """
+    device = _device(layers)
+    activation = torch.rand(2, *info.input_shape, device=device)
+    known: dict[Kind, tuple[Tensor, float, int]] = {}
+    found = []
+    for layer in layers:
+        kind = (str(id(layer)), tuple(activation.shape))
+        if kind not in known:
+            with _autocast(config, device)():
+                output, saved = _forward(layer, activation)
+            head = build_head(tuple(output.shape[1:]))
+            known[kind] = (output, saved, 0 if head is None else sum(_sizes(head)))
+        activation = known[kind][0]
+        found.append(known[kind])
+    return Layers(
+        times,
+        [output for output, _, _ in found],
+        [_sizes(layer) for layer in layers],
+        [saved for _, saved, _ in found],
+        [head for _, _, head in found],
+        _optimizer_state(config, device),
+    )
+
+
+def time_layers(
+    config: RunConfig,
+    info: DatasetInfo,
+    layers: Sequence[nn.Module],
+    build_head: BuildHead,
+    sizes: Iterable[int],
+) -> dict[int, Profile]:
+    """Measure the layers at some of these sizes of a micro-batch, about a second each. Not collective.
+
+    Args:
+        config: The run.
+        info: Of its data set.
+        layers: As `real_layers` makes them.
+        build_head: Of a block that puts out activations of a shape.
+        sizes: That are asked for.
+    """
+    device = _device(layers)
+    layout = torch.channels_last if config.architecture.channels_last else torch.contiguous_format
+
+    def inputs(samples: int) -> Tensor:
+        return torch.rand(samples, *info.input_shape, device=device).to(memory_format=layout)
+
+    measuring = Measuring(inputs, config.optimizer.build, cache(build_head), _autocast(config, device))
+    return {size: measure(layers, measuring, samples=size, microbatches=1) for size in spaced(sizes)}
+
+
+def spaced(sizes: Iterable[int]) -> list[int]:
+    """The largest, the smallest, and between them those that lie `SPACING` apart, falling.
+
+    >>> spaced([1, 2, 4, 8, 16, 32, 64, 128])
+    [128, 32, 8, 2, 1]
+    """
+    rest = sorted(set(sizes), reverse=True)
+    kept = rest[:1]
+    for size in rest[1:]:
+        if size * SPACING <= kept[-1] or size == rest[-1]:
+            kept.append(size)
+    return kept
+
+
+def _real(layer: nn.Module, config: RunConfig, device: torch.device) -> nn.Module:
+    """A layer of the meta device with memory and harmless weights."""
+    real = deepcopy(layer).to_empty(device=device)
+    with torch.no_grad():
+        for tensor in real.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.normal_(std=0.02) if tensor.dim() > 1 else tensor.fill_(1.0)
+            else:
+                tensor.zero_()
+    for module in real.modules():
+        reset = getattr(module, "reset_parameters", None)
+        if callable(reset):
+            reset()
+    return real.to(memory_format=torch.channels_last) if config.architecture.channels_last else real
+
+
+def _forward(layer: nn.Module, inputs: Tensor) -> tuple[Tensor, float]:
+    """What a layer puts out, and bytes per sample that it keeps for its backward, weights apart."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in layer.parameters()}
+    kept: dict[int, int] = {}
+    alive = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+            alive.append(tensor)  # else its memory, and so its address, could be another's
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = layer(inputs.detach().requires_grad_())
+    return output.detach(), sum(kept.values()) / len(inputs)
+
+
+def _device(layers: Sequence[nn.Module]) -> torch.device:
+    return next(parameter.device for layer in layers for parameter in layer.parameters())
+
+
+def _sizes(module: nn.Module) -> list[int]:
+    return [parameter.numel() * parameter.element_size() for parameter in module.parameters()]
+
+
+def _optimizer_state(config: RunConfig, device: torch.device) -> float:
+    """Bytes that the optimizer remembers per byte of parameters, seen on a small matrix."""
+    parameter = nn.Parameter(torch.ones(64, 64, device=device))
+    optimizer = config.optimizer.build([parameter])
+    parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    held = [value for value in optimizer.state[parameter].values() if isinstance(value, Tensor)]
+    return sum(value.numel() * value.element_size() for value in held if value.dim()) / math.prod(
+        (64, 64, parameter.element_size())
+    )
+
+
+def _autocast(config: RunConfig, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
+    enabled = config.precision == "bf16"
+    return lambda: torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def matched(kinds: Sequence[Kind], known: Sequence[Kind]) -> list[int] | None:
+    """Which known layer each layer is like; None where there is one that is like no known layer."""
+    places = {kind: index for index, kind in reversed(list(enumerate(known)))}
+    if not set(kinds) <= set(places):
+        return None
+    return [places[kind] for kind in kinds]

@@ -1,0 +1,127 @@
+"""The frame of all figures: colour-blind safe, and legible without colour by line style, marker and hatch."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+RC: Any = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "hatch.linewidth": 0.6,
+    "savefig.dpi": 160,
+    "svg.hashsalt": "layerpar",
+    "text.parse_math": False,
+}
+"""matplotlib's settings while figures are drawn and saved."""
+
+CHARACTERS_PER_INCH = 16
+"""Of the caption's font."""
+
+UNBROKEN = "\N{NO-BREAK SPACE}"
+
+
+def new_figure(
+    title: str, caption: str, *, width: float, height: float, handles: Sequence[Any] = ()
+) -> Figure:
+    """An empty figure: its title, what it was measured on in small letters, and one legend at the bottom.
+
+    Args:
+        title: What it shows.
+        caption: Hardware and seeds.
+        width: In inches.
+        height: In inches, of the panels; title, caption and legend come on top of it.
+        handles: The legend's entries, none for no legend.
+    """
+    rows = textwrap.wrap(caption, int(width * CHARACTERS_PER_INCH))
+    strip = 0.42 + 0.15 * len(rows)
+    longest = max((len(handle.get_label()) for handle in handles), default=0)
+    across = max(1, min(len(handles), int(width / (0.65 + 0.075 * longest))))
+    panels = height + 0.2 * -(-len(handles) // across)
+    top = panels + strip
+    figure = Figure(figsize=(width, top))
+    figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, 0, 1, panels / top), w_pad=0.06, h_pad=0.06))
+    figure.text(0.12 / width, 1 - 0.1 / top, title, fontsize=11, fontweight="bold", va="top")
+    figure.text(0.12 / width, 1 - 0.34 / top, "\n".join(rows), fontsize=7.5, color="#555555", va="top")
+    if handles:
+        figure.legend(handles=list(handles), loc="outside lower center", ncols=across, handlelength=2.8)
+    return figure
+
+
+def grid(
+    title: str, caption: str, panels: Sequence[str], *, ylabel: str, handles: Sequence[Any]
+) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel for each of these titles, two or three in a row."""
+    across = 2 if len(panels) == 4 else min(3, len(panels))
+    down = -(-len(panels) // across)
+    width, height = (6.4, 3.7) if across == 1 else (3.6 * across, 2.9 * down + 0.3)
+    figure = new_figure(title, caption, width=width, height=height, handles=handles)
+    axes: list[Axes] = []
+    for number, panel in enumerate(panels):
+        ax = figure.add_subplot(down, across, number + 1)
+        ax.set_title(panel, loc="left")
+        if number % across == 0:
+            ax.set_ylabel(ylabel)
+        axes.append(ax)
+    return figure, axes
+
+
+def rows(
+    title: str,
+    caption: str,
+    bars: Sequence[int],
+    *,
+    bar_height: float,
+    handles: Sequence[Any] = (),
+    width: float = 6.4,
+) -> tuple[Figure, list[Axes]]:
+    """A figure with one panel below another, each as high as its number of horizontal bars asks for."""
+    height = 0.65 * len(bars) + bar_height * sum(bars) + 0.25
+    figure = new_figure(title, caption, width=width, height=height, handles=handles)
+    axes = figure.subplots(
+        len(bars), 1, squeeze=False, height_ratios=[bar_height * count + 0.2 for count in bars]
+    )
+    return figure, list(axes[:, 0])
+
+
+def name_bars(ax: Axes, names: Sequence[str]) -> None:
+    """Write the names beside horizontal bars at 0, 1, …, the first on top."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.45, -0.55)
+    ax.grid(visible=False, axis="y")
+
+
+def caption(runs: pd.DataFrame, *, spread: bool = True, mark: str = "*") -> str:
+    """Hardware, threads and number of seeds of what a figure shows.
+
+    Args:
+        runs: What it shows.
+        spread: It shows the interval of the means too.
+        mark: How it marks contended runs.
+    """
+    parts = [str(machine) for machine in runs["hardware"].dropna().unique()] or ["hardware unknown"]
+    threads = sorted(runs["threads_per_worker"].unique())
+    many = "" if list(threads) == [1] else "s"
+    parts.append(f"{' or '.join(map(str, threads))} thread{many} per worker")
+    seeds = runs["seed"].nunique()
+    what = "mean ± 95 % interval" if spread else "mean"
+    parts.append("1 seed" if seeds == 1 else f"{what} over {seeds} seeds")
+    if runs["contended"].any():
+        parts.append(f"{mark}: contended (more threads than cores, or a shared GPU)")
+    return " · ".join(part.replace(" ", UNBROKEN) for part in parts)

@@ -1,0 +1,95 @@
+"""What more workers cost: communication and memory against their number."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from layerpar.results.groups import TASK
+from layerpar.results.load import Runs
+from layerpar.results.plots import layout, palette
+from layerpar.results.plots.panels import (
+    SIZES,
+    finished,
+    mean_over_seeds,
+    need,
+    orders,
+    panels,
+    with_series,
+)
+
+MEBIBYTE = 2**20
+
+
+def communication(loaded: Runs) -> Figure:
+    """Mebibytes that all workers send in a step, over workers; a panel per task."""
+    return _against_workers(
+        loaded,
+        "sent_bytes_per_step",
+        title="Communication against workers",
+        ylabel="MiB sent per step",
+        scale=1 / MEBIBYTE,
+    )
+
+
+def compute_to_communication(loaded: Runs) -> Figure:
+    """Seconds of computing for each second of exchanging and waiting, over workers; a panel per task."""
+    return _against_workers(
+        loaded,
+        "compute_to_communication",
+        title="Computing against communication",
+        ylabel="busy ÷ (exchanging + waiting)",
+    )
+
+
+def memory(loaded: Runs) -> Figure:
+    """Peak mebibytes of the worker that takes most, above those of an idle one, over workers."""
+    return _against_workers(
+        loaded,
+        "memory_above_idle_bytes",
+        title="Memory of a worker against workers",
+        ylabel="peak MiB above an idle worker",
+        scale=1 / MEBIBYTE,
+    )
+
+
+def _against_workers(loaded: Runs, measure: str, *, title: str, ylabel: str, scale: float = 1.0) -> Figure:
+    runs = finished(loaded.summaries)
+    runs = with_series(
+        runs[runs[measure].notna()], ignore=("workers", "mode.replicas", *SIZES), mark_contended=False
+    )
+    chosen = [(name, members) for name, members in panels(runs, TASK) if _spans(members)]
+    need(len(chosen) > 0, "needs one way of training with two numbers of workers")
+    drawn = pd.concat([members for _, members in chosen])
+    styles = palette.styles(orders(drawn))
+    figure, axes = layout.grid(
+        title,
+        layout.caption(drawn),
+        [name for name, _ in chosen],
+        ylabel=ylabel,
+        handles=[palette.handle(name, style) for name, style in styles.items()],
+    )
+    for ax, (_, members) in zip(axes, chosen, strict=True):
+        means = mean_over_seeds(members.astype({measure: float}), ["series", "workers"], [measure])
+        for name, line in means.groupby("series", sort=False):
+            style, line = styles[str(name)], line.sort_values("workers")
+            place, mean, ci95 = line["workers"], scale * line[measure], scale * line[f"{measure}_ci95"]
+            ax.errorbar(place, mean, ci95, color=style.color, linestyle="none", capsize=2)
+            ax.plot(
+                place,
+                mean,
+                color=style.color,
+                marker=style.marker,
+                linestyle=style.linestyle,
+                label=str(name),
+            )
+        ax.xaxis.set_major_locator(FixedLocator(sorted(means["workers"].unique())))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xlabel("workers")
+        ax.set_ylim(bottom=0)
+    return figure
+
+
+def _spans(runs: pd.DataFrame) -> bool:
+    return bool((runs.groupby("series")["workers"].nunique() > 1).any())

@@ -1,0 +1,195 @@
+"""Runs across hosts: the weights of one host, nothing left on any, both sides named where they cannot meet.
+
+The hosts are network namespaces of this machine; a script stands for ssh, but for the test that runs an sshd.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from cluster import Cluster, ssh
+from processes import (
+    ENDLESS,
+    SMALL,
+    ended,
+    listening,
+    rank_of,
+    start,
+    status_of,
+    training,
+    wait_until,
+    workers_of,
+)
+
+from layerpar.paths import RunDirectory
+
+BLOCKS = ("mode=layerwise", "mode.blocks=4", "mode.partition=[1,2,4]", "architecture.depth=5", "epochs=2")
+SECONDS = 10
+"""In which a disturbed run has ended, beyond its timeouts."""
+
+TAKE_A_PORT = """
+import socket, time
+taken = socket.create_server(("10.77.0.1", 0))
+print(taken.getsockname()[1], flush=True)
+time.sleep(600)
+"""
+
+
+def across(cluster: Cluster, *names: str) -> list[str]:
+    return ["launcher=hosts", f"launcher.hosts=[{','.join(names)}]", f"launcher.remote=[{cluster.remote}]"]
+
+
+@contextmanager
+def on_two_hosts(
+    cluster: Cluster, root: Path, *overrides: str
+) -> Iterator[tuple[subprocess.Popen[str], RunDirectory]]:
+    """A run that is training, worker 0 on h1, worker 1 on h2, and would go on for hours."""
+    process = start("train", f"hydra.run.dir={root}", *ENDLESS, *across(cluster, "h1", "h2"), *overrides)
+    with training(process, root) as directory:
+        yield process, directory
+
+
+def worker(directory: RunDirectory, rank: int) -> int:
+    """The process number of a worker."""
+    return next(number for number in workers_of(directory.root) if rank_of(number) == str(rank))
+
+
+@pytest.mark.parametrize("objective", ["local", "delayed", "frozen"])
+def test_the_weights_of_one_host_whatever_the_hosts(
+    three_hosts: Cluster, tmp_path: Path, objective: str
+) -> None:
+    own = [f"objective={objective}", *(["mode.exchange=weights"] if objective == "frozen" else [])]
+    weights = []
+    for number, places in enumerate(([], ["h1", "h2"], ["h1", "h2", "h3"])):
+        directory = RunDirectory(tmp_path / str(number))
+        launcher = across(three_hosts, *places) if places else []
+        asked = [*SMALL, *BLOCKS, *own, *launcher, f"workers={len(places) or 1}"]
+        code, _, error = ended(start("train", *asked, f"hydra.run.dir={directory.root}"), tmp_path)
+        assert code == 0, error
+        weights.append(directory.model.read_bytes())
+    assert weights[0] == weights[1] == weights[2]
+
+
+def test_every_host_is_described_by_a_number_and_listens_to_its_network_only(
+    three_hosts: Cluster, tmp_path: Path
+) -> None:
+    with on_two_hosts(three_hosts, tmp_path / "run") as (process, directory):
+        found = {rank: listening([worker(directory, rank)]) for rank in (0, 1)}
+        assert listening([process.pid]) == []
+        described = directory.environment.read_text()
+    assert set(found[0]) == {"10.77.0.1"}
+    assert set(found[1]) == {"10.77.0.2"}
+    assert '"node": 1' in described
+    assert "h2" not in described
+
+
+def test_a_killed_worker_is_named_with_its_host(three_hosts: Cluster, tmp_path: Path) -> None:
+    with on_two_hosts(three_hosts, tmp_path / "run") as (process, directory):
+        os.kill(worker(directory, 1), signal.SIGKILL)
+        assert_over(process, directory, "worker 1 on h2 was killed by SIGKILL")
+
+
+def test_the_command_of_a_host_killed_with_all_below_it(three_hosts: Cluster, tmp_path: Path) -> None:
+    with on_two_hosts(three_hosts, tmp_path / "run") as (process, directory):
+        above = worker(directory, 1)
+        tree = []
+        while above != process.pid:
+            tree.append(above)
+            above = int(Path(f"/proc/{above}/stat").read_text().rpartition(")")[2].split()[1])
+        for number in reversed(tree):
+            os.kill(number, signal.SIGKILL)
+        assert_over(process, directory, "worker 1 on h2 was killed by SIGKILL")
+
+
+def test_a_killed_parent_leaves_no_worker_on_any_host(three_hosts: Cluster, tmp_path: Path) -> None:
+    with on_two_hosts(three_hosts, tmp_path / "run") as (process, directory):
+        process.kill()
+        before = time.monotonic()
+        wait_until(lambda: not workers_of(directory.root))
+        assert time.monotonic() - before < SECONDS
+
+
+def test_a_link_that_is_down_for_less_than_the_timeout_ends_nothing(
+    three_hosts: Cluster, tmp_path: Path
+) -> None:
+    with on_two_hosts(three_hosts, tmp_path / "run", "launcher.timeout_seconds=60") as (process, directory):
+        three_hosts.set_link("h2", "down")
+        time.sleep(3)
+        three_hosts.set_link("h2", "up")
+        length = directory.metrics.stat().st_size
+        wait_until(lambda: directory.metrics.stat().st_size > length + 1000)
+        assert process.poll() is None
+
+
+def test_a_link_that_is_down_for_longer_names_the_other_host(three_hosts: Cluster, tmp_path: Path) -> None:
+    with on_two_hosts(three_hosts, tmp_path / "run", "launcher.timeout_seconds=4") as (process, directory):
+        three_hosts.set_link("h2", "down")
+        try:
+            assert_over(process, directory, "launcher.timeout_seconds=4", seconds=4 + SECONDS)
+        finally:
+            three_hosts.set_link("h2", "up")
+
+
+def test_hosts_that_cannot_meet_are_both_named(three_hosts: Cluster, tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    asked = [*SMALL, "workers=2", *across(three_hosts, "h1", "h2"), "launcher.join_seconds=8"]
+    three_hosts.set_link("h2", "down")
+    try:
+        code, _, error = ended(start("train", *asked, f"hydra.run.dir={directory.root}"), tmp_path)
+    finally:
+        three_hosts.set_link("h2", "up")
+    assert code == 1
+    assert "launcher.interface" in error
+    assert "h2" in error
+    assert "10.77.0.1" in error
+
+
+@pytest.mark.parametrize(
+    ("names", "words"), [(["h1", "nowhere"], "worker 1 on nowhere"), (["h1", "h2"], "is in use")]
+)
+def test_a_wrong_host_and_a_port_in_use_are_one_line(
+    three_hosts: Cluster, tmp_path: Path, names: list[str], words: str
+) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    taken = three_hosts.popen("h1", "python3", "-c", TAKE_A_PORT)
+    try:
+        assert taken.stdout is not None
+        port = taken.stdout.readline().strip()
+        asked = [*SMALL, "workers=2", *across(three_hosts, *names), f"launcher.port={port}"]
+        code, _, error = ended(start("train", *asked, f"hydra.run.dir={directory.root}"), tmp_path)
+    finally:
+        taken.kill()
+        taken.communicate()
+    assert code == 1
+    assert words in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_ssh_itself(three_hosts: Cluster, tmp_path: Path) -> None:
+    """A worker that dies behind it is named with its host."""
+    with ssh(three_hosts) as client:
+        launcher = ["launcher=hosts", "launcher.hosts=[h1,h2]", f"launcher.remote=[ssh,-F,{client}]"]
+        asked = ["train", f"hydra.run.dir={tmp_path / 'run'}", *ENDLESS, *launcher]
+        process = three_hosts.layerpar("h3", *asked)
+        with training(process, tmp_path / "run") as directory:
+            os.kill(worker(directory, 1), signal.SIGKILL)
+            assert_over(process, directory, "worker 1 on h2 was killed by SIGKILL")
+
+
+def assert_over(
+    process: subprocess.Popen[str], directory: RunDirectory, words: str, *, seconds: float = SECONDS
+) -> None:
+    """The run fails within so many seconds, says why, and no worker is left on any host."""
+    before = time.monotonic()
+    code, _, error = ended(process, directory.root)
+    assert time.monotonic() - before < seconds
+    assert code == 1
+    assert words in error
+    assert status_of(directory)["status"] == "failed"

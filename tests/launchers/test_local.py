@@ -1,0 +1,182 @@
+"""Disturbed runs on this machine: nobody else gets in, nothing is left, the right worker is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from processes import (
+    ENDLESS,
+    SMALL,
+    ended,
+    endless,
+    is_training,
+    listening,
+    rank_of,
+    start,
+    status_of,
+    wait_until,
+    workers_of,
+)
+
+from layerpar.paths import RunDirectory
+from layerpar.variables import PARENT
+
+MODES = {
+    "serial": ["mode=serial"],
+    "data": ["mode=data"],
+    "pipeline": ["mode=pipeline"],
+    "sequential": ["mode=sequential"],
+    "layerwise": ["mode=layerwise", "objective=delayed"],
+    "replicas": ["mode=layerwise", "mode.replicas=2", "workers=4"],
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_nothing_listens_beyond_loopback(tmp_path: Path, mode: str) -> None:
+    with endless(tmp_path / "run", *MODES[mode]) as (process, directory):
+        found = listening([process.pid, *workers_of(directory.root)])
+    assert all(address in ("127.0.0.1", "::1") for address in found), found
+
+
+def test_listening_sees_a_socket_that_is_open_to_all() -> None:
+    with socket.create_server(("0.0.0.0", 0)), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        assert sorted(listening([os.getpid()])) == ["0.0.0.0", "::1"]
+
+
+def test_a_second_interrupt_at_once_changes_nothing(tmp_path: Path) -> None:
+    with endless(tmp_path / "run") as (process, directory):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        code, _, error = ended(process, directory.root)
+    assert code == 130
+    assert "Traceback" not in error
+    assert status_of(directory)["status"] == "interrupted"
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does; children inherit it
+    try:
+        process = start("train", f"hydra.run.dir={directory.root}", *SMALL, "epochs=40", "mode=serial")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    wait_until(lambda: is_training(directory))
+    os.killpg(process.pid, signal.SIGHUP)
+    assert ended(process, directory.root)[0] == 0
+    assert status_of(directory)["status"] == "done"
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
+def test_hang_up_and_a_warning_interrupt(tmp_path: Path, number: signal.Signals) -> None:
+    with endless(tmp_path / "run") as (process, directory):
+        process.send_signal(number)
+        code, _, error = ended(process, directory.root)
+    assert code == 128 + number
+    assert number.name in error
+    assert status_of(directory)["status"] == "interrupted"
+    assert list(directory.checkpoints.iterdir())
+
+
+def test_a_parent_killed_as_soon_as_a_worker_appears_leaves_none(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    process = start("train", f"hydra.run.dir={root}", *ENDLESS)
+    wait_until(lambda: bool(workers_of(root)))
+    process.kill()
+    process.communicate()
+    wait_until(lambda: not workers_of(root))
+
+
+def test_a_worker_whose_parent_died_before_it_began_ends(tmp_path: Path) -> None:
+    ended_early = subprocess.run(
+        [sys.executable, "-m", "layerpar.worker", str(tmp_path)],
+        env=os.environ | {PARENT: "1"},
+        capture_output=True,
+        check=False,
+    )
+    assert (ended_early.returncode, ended_early.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("mode", ["layerwise", "data"])
+def test_a_silent_worker_is_named_within_seconds_of_the_timeout(tmp_path: Path, mode: str) -> None:
+    overrides = [f"mode={mode}", "workers=3", "batch_size=66", "launcher.timeout_seconds=3"]
+    with endless(tmp_path / "run", *overrides) as (process, directory):
+        silent = next(number for number in workers_of(directory.root) if rank_of(number) == "1")
+        os.kill(silent, signal.SIGSTOP)
+        before = time.monotonic()
+        code, _, error = ended(process, directory.root)
+    assert time.monotonic() - before < 3 + 10
+    assert code == 1
+    assert "worker 1 gave no sign of life for launcher.timeout_seconds=3" in error
+    assert status_of(directory)["rank"] == 1
+
+
+def test_waiting_for_work_is_not_silence(tmp_path: Path) -> None:
+    """The serial phase takes longer than the timeout; its idle worker goes on waiting."""
+    directory = RunDirectory(tmp_path / "run")
+    code, _, error = ended(
+        start(
+            "train",
+            "experiment=hybrid",
+            "dataset=digits",
+            "device=cpu",
+            "architecture.width=512",
+            "architecture.depth=6",
+            "batch_size=4",
+            "dataset.train_limit=800",
+            "phases.layerwise.epochs=1",
+            "epochs=3",
+            "launcher.timeout_seconds=1",
+            f"hydra.run.dir={directory.root}",
+        ),
+        directory.root,
+    )
+    assert code == 0, error
+    phases = json.loads(directory.summary.read_text())["phases"]
+    assert phases[0]["train_seconds"] > 1
+
+
+def test_a_file_named_like_a_library_module_hides_nothing(tmp_path: Path) -> None:
+    for name in ("queue", "random"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('not the library')\n")
+    (tmp_path / "mine.py").write_text("from layerpar.architectures.mlp import MLP as Mine\n")
+    own = ["architecture._target_=mine.Mine", "mode=serial", "epochs=1", f"hydra.run.dir={tmp_path / 'run'}"]
+    code, _, error = ended(start("train", *SMALL, *own, PYTHONPATH=pythonpath(tmp_path)), tmp_path)
+    assert code == 0, error
+
+
+def test_by_hand_a_failure_is_in_the_status(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    overrides = ["mode=data", "workers=2", "epochs=1", "architecture.norm=batch", *SMALL]
+    assert ended(start("train", f"hydra.run.dir={directory.root}", *overrides), tmp_path)[0] == 0
+    again = RunDirectory(tmp_path / "again")
+    again.root.mkdir()
+    again.run_yaml.write_text(directory.run_yaml.read_text().replace("batch_size: 64", "batch_size: 2"))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    failed = subprocess.run(
+        [*torchrun, "-m", "layerpar.worker", again.root], capture_output=True, check=False
+    )
+    assert failed.returncode == 1
+    assert status_of(again)["status"] == "failed"
+    assert "BatchNorm" in status_of(again)["message"]
+
+
+def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "layerpar.worker", str(tmp_path / "nowhere")]
+    failed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines() == [
+        f"layerpar: {tmp_path / 'nowhere'} holds no run.yaml; try a directory that layerpar train has made"
+    ]
+
+
+def pythonpath(folder: Path) -> str:
+    return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
