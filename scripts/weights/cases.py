@@ -47,7 +47,8 @@ LAYERWISE = (
             "objective=delayed objective.link_delay=1 mode.queue_depth=1",
             "objective=delayed objective.recompute=true objective.shrink=0.5",
             "objective=delayed optimizer=adamw optimizer.lr=0.002 dataset.augment.pad=1",
-            "objective=local objective.head=mlp objective.similarity=0.5 mode.queue_depth=1",
+            "objective=local objective.head=mlp mode.queue_depth=1",
+            "objective=local objective.similarity=0.5",
             "objective=local precision=bf16 trace_steps=2",
         )
     ),
@@ -55,7 +56,7 @@ LAYERWISE = (
 OTHER_MODES = (
     "mode=serial workers=1",
     "mode=serial workers=1 optimizer=adam optimizer.lr=0.002",
-    *(f"mode=data workers={workers}" for workers in (1, 2, 3)),
+    *(f"mode=data workers={workers} batch_size=12" for workers in (1, 2, 3)),
     *(f"mode=data workers=2 aggregation={rule} aggregation.every=4" for rule in AGGREGATIONS[1:]),
     *(f"mode=sequential {EQUAL} mode.blocks={blocks} workers=1" for blocks in (2, "layers")),
     f"mode=sequential {EQUAL} mode.blocks=3 workers=1 mode.shares=[2,1,1] mode.cache=false",

@@ -130,8 +130,12 @@ SHOWN = {
         encoded(Image.frombytes("CMYK", (3, 1), bytes([0, 0, 0, 0, 255, 0, 0, 0, 0, 0, 0, 255])), "TIFF"),
         [[255, 255, 255], [0, 255, 255], [0, 0, 0]],
     ),
-    "YCbCr": (
-        encoded(Image.frombytes("YCbCr", (3, 1), bytes([0, 128, 128, 100, 128, 128, 255, 128, 128])), "TIFF"),
+    "RGB, stored as YCbCr": (  # compressed: without, Pillow below 13 takes the file for cut short
+        encoded(
+            Image.frombytes("YCbCr", (3, 1), bytes([0, 128, 128, 100, 128, 128, 255, 128, 128])),
+            "TIFF",
+            compression="tiff_lzw",
+        ),
         [[0], [100], [255]],
     ),
 }
