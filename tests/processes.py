@@ -101,11 +101,14 @@ def ended(process: subprocess.Popen[str], root: Path) -> tuple[int, str, str]:
 
 
 def ended_at_once(process: subprocess.Popen[str], root: Path) -> tuple[int, str, str]:
-    """The same for a command that was told to stop, or lost a worker, just now: it has five seconds."""
+    """The same for a command that was told to stop, or lost a worker, just now: its workers have five seconds.
+
+    The command itself then still writes tables and figures of what is done.
+    """
     before = time.monotonic()
-    result = ended(process, root)
+    wait_until(lambda: not workers_of(root))
     assert time.monotonic() - before < 5
-    return result
+    return ended(process, root)
 
 
 def status_of(directory: RunDirectory) -> dict[str, Any]:
