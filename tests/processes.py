@@ -101,7 +101,7 @@ def ended(process: subprocess.Popen[str], root: Path) -> tuple[int, str, str]:
 
 
 def ended_at_once(process: subprocess.Popen[str], root: Path) -> tuple[int, str, str]:
-    """The same for a command that was told to stop, or lost a worker, just now: its workers have five seconds.
+    """The same for a command that was told to stop, or lost a worker, just now: workers have five seconds.
 
     The command itself then still writes tables and figures of what is done.
     """
