@@ -19,8 +19,10 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO
 
+from layerpar.launchers.base import WorkerError
 from layerpar.paths import RunDirectory
 from layerpar.variables import PARENT
 
@@ -36,11 +38,13 @@ class ForkServer:
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
+        self._errors = TemporaryFile()  # noqa: SIM115  as long-lived as the server
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-u", "-m", "layerpar.worker_server"],
             env={**environment, PARENT: str(os.getpid())},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=self._errors,
             start_new_session=True,
         )
         self._unread = b""
@@ -61,7 +65,7 @@ class ForkServer:
             log: The folder of its stdout.log and stderr.log, which exists.
 
         Raises:
-            OSError: the server has died.
+            WorkerError: the server has died, as where an import fails.
         """
         assert self._process.stdin is not None
         request = {
@@ -70,11 +74,12 @@ class ForkServer:
             "log": str(log),
             "folder": str(Path.cwd()),
         }
-        self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
         while not self._started:
             if not self._read(timeout=POLL_SECONDS) and not self.alive:
-                raise OSError("the process that starts workers has died")
+                raise self._died(log / "stderr.log")
         return ForkedWorker(self, self._started.pop(0))
 
     def code(self, pid: int) -> int | None:
@@ -88,9 +93,20 @@ class ForkServer:
     def close(self) -> None:
         """End it, and what runs of its workers."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         with suppress(OSError):
             self._process.stdin.close()
         self._process.wait()
+        self._process.stdout.close()
+        self._errors.close()
+
+    def _died(self, log: Path) -> WorkerError:
+        """Why no worker could be started, in the server's last words; all of them are in the log."""
+        self._errors.seek(0)
+        words = self._errors.read()
+        log.write_bytes(words)
+        lines = [line.strip() for line in words.decode(errors="replace").splitlines() if line.strip()]
+        return WorkerError(None, f"could not start workers: {lines[-1] if lines else 'killed'}", str(log))
 
     def _read(self, *, timeout: float) -> bool:
         """Take in what it has said; returns whether it has said anything."""

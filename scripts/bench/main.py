@@ -98,8 +98,8 @@ def ours(work: str, *overrides: str, checkout: Path = ROOT) -> Summary:
     """The summary of one run of a checkout, made in a directory that is thrown away."""
     with tempfile.TemporaryDirectory() as folder:
         command = [*LAYERPAR, "train", *WORKS[work], *overrides, f"hydra.run.dir={folder}/run"]
-        environment = os.environ | {"PYTHONPATH": str(checkout)}
-        ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        options: dict[str, Any] = {"env": os.environ | {"PYTHONPATH": str(checkout)}, "cwd": checkout}
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, **options)
         if ended.returncode != 0:
             sys.exit(f"{' '.join(command)}\n{ended.stdout}{ended.stderr}")
         return json.loads(Path(folder, "run", "summary.json").read_text())
