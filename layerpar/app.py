@@ -60,8 +60,7 @@ def train_task(composed: DictConfig) -> float | None:
             Console(stderr=True).print(SHARED.format(launcher), soft_wrap=True)
     files = composition(composed)
     if not is_sweep():
-        label = " → ".join(map(str, composed.phases)) or str(composed.mode.name)
-        outcome = session.run(composed, root, label=label, again=False, composition=files)
+        outcome = session.run(composed, root, label=_label(composed), again=False, composition=files)
         if outcome.status == "done":
             from layerpar.results.show import show_run  # pandas and matplotlib: only once there is a result
 
@@ -75,6 +74,14 @@ def train_task(composed: DictConfig) -> float | None:
     return _optimized(outcome, composed.optimized_metric) if outcome.status == "done" else None
 
 
+def _label(composed: DictConfig) -> str:
+    """What a single run is called while it is shown: its phases, or its mode."""
+    phases = OmegaConf.select(composed, "phases")
+    if isinstance(phases, DictConfig) and phases:
+        return " → ".join(map(str, phases))
+    return str(OmegaConf.select(composed, "mode.name"))
+
+
 def compare(arguments: list[str], *, started: float) -> int:
     """`layerpar compare`: the same work in every way that `variants` lists. Returns the exit code.
 
@@ -83,8 +90,9 @@ def compare(arguments: list[str], *, started: float) -> int:
     from layerpar.variants import Planned, plan
 
     for argument in arguments:
-        group, _, chosen = argument.lstrip("+").removeprefix("hydra/").partition("=")
-        _require_one_at_a_time(group, chosen)
+        key, _, chosen = argument.lstrip("+").partition("=")
+        if key.startswith("hydra/"):
+            _require_one_at_a_time(key.removeprefix("hydra/"), chosen)
     planned: list[Planned] = []
     written: dict[Path, Mapping[str, str]] = {}
     errors: list[UserError] = []

@@ -12,7 +12,7 @@ import torch
 from layerpar.architectures.base import Network
 from layerpar.config import RunConfig
 from layerpar.datasets.base import DatasetInfo
-from layerpar.errors import require, require_choice
+from layerpar.errors import UserError, require, require_choice
 from layerpar.measure.metrics import check_installed
 from layerpar.rendezvous.ranks import worker_device
 from layerpar.summary.content import Results
@@ -83,7 +83,16 @@ def meta_network(config: RunConfig, info: DatasetInfo) -> Callable[[], Network]:
     """Makes the network on the meta device: layers and sizes without memory."""
 
     def build() -> Network:
-        with torch.device("meta"):
-            return config.architecture.build(info.input_shape, info.num_classes)
+        try:
+            with torch.device("meta"):
+                return config.architecture.build(info.input_shape, info.num_classes)
+        except (OverflowError, MemoryError, RuntimeError, TypeError) as error:
+            if isinstance(error, RuntimeError | TypeError) and "verflow" not in str(error):
+                raise
+            width, depth = config.architecture.width, config.architecture.depth
+            raise UserError(
+                f"architecture.width={width} with architecture.depth={depth} has more weights than can be "
+                "counted; try architecture.width=1024"
+            ) from error
 
     return build

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -33,10 +35,32 @@ def compose_and_call(config_name: str, arguments: list[str], task: Callable[[Dic
     sys.argv = [f"layerpar {config_name}", *arguments]
     OmegaConf.register_new_resolver("cores", _cores, replace=True)
     decorated = hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=config_name)
-    try:
+    with in_one_line(arguments):
         decorated(task)()
+
+
+@contextmanager
+def in_one_line(arguments: Iterable[str]) -> Iterator[None]:
+    """Let what Hydra says of these overrides be a `UserError`."""
+    try:
+        yield
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_line(error)) from error
+    except ValueError as error:
+        if "Config group override" not in str(error):
+            raise
+        raise UserError(_null_choice(arguments)) from error
+
+
+def _null_choice(arguments: Iterable[str]) -> str:
+    """What is wrong where a group was set to null, of which Hydra does not tell the name."""
+    given = next((one for one in arguments if re.search(r"\bnull\b", one, re.IGNORECASE)), "null")
+    key = given.lstrip("+").partition("=")[0]
+    folder = config_directory() / key.partition("@")[0]
+    options = sorted(path.stem for path in folder.glob("*.yaml"))
+    if not options:
+        return f"{given}: null chooses nothing of a group; leave it out"
+    return f"{given} chooses nothing; try {key}={options[0]} (one of {', '.join(options)})"
 
 
 def _cores() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
@@ -52,7 +52,9 @@ def typed(schema: type, values: dict[Any, Any], *, prefix: str) -> Any:
     """
     _check_keys(schema, values, prefix)
     with _named(schema, prefix):
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
+        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
+    _check_size(values, prefix)
+    return made
 
 
 def resolved(config: DictConfig) -> DictConfig:
@@ -80,6 +82,16 @@ def _check_keys(schema: type, values: Any, prefix: str) -> None:
         require(name in values or optional, f"{prefix}{name} has no value; give {prefix}{name}=…")
         if is_dataclass(inner[name]) and isinstance(values.get(name), Mapping):
             _check_keys(cast(type, inner[name]), values[name], f"{prefix}{name}.")
+
+
+def _check_size(values: Any, prefix: str) -> None:
+    """No number needs more than the 64 bits that torch has for it."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            _check_size(value, f"{prefix}{key}.")
+        for number in value if isinstance(value, Sequence) else [value]:
+            too_large = isinstance(number, int) and abs(number) >= 2**64
+            require(not too_large, f"{prefix}{key}={value} is beyond 64 bits; try {prefix}{key}=1")
 
 
 @contextmanager

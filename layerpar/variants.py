@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import env_override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from layerpar.compose import in_one_line
 from layerpar.errors import UserError
 
 
@@ -72,7 +73,8 @@ def _variants(composed: DictConfig, overrides: Sequence[str]) -> dict[str, DictC
     for name, own in given.items():
         if own is None:
             continue
-        variant = hydra.compose("train", overrides=[*common, *own])
+        with in_one_line(own):
+            variant = hydra.compose("train", overrides=[*common, *own])
         with open_dict(variant):
             variant.pop("variants", None)  # an experiment's own list is no part of a run
         OmegaConf.resolve(variant)

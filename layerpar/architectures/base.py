@@ -8,7 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from layerpar.errors import require_at_least
+from layerpar.errors import require, require_at_least
+
+MOST_LAYERS = 10_000
+"""Beyond that, a slip of the pen would fill the memory with modules before anything is said."""
 
 
 class Network:
@@ -75,6 +78,10 @@ class Architecture:
     def __post_init__(self) -> None:
         require_at_least("architecture.depth", self.depth, 1)
         require_at_least("architecture.width", self.width, 1)
+        require(
+            self.depth <= MOST_LAYERS,
+            f"architecture.depth={self.depth} is too large; try architecture.depth={MOST_LAYERS}",
+        )
 
     def build(self, input_shape: tuple[int, int, int], num_classes: int) -> Network:
         """The network with freshly drawn weights (from torch's global generator, on the default device).
