@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from layerpar.architectures.running_statistics import in_microbatches
 from layerpar.datasets.base import Batch
 from layerpar.engine.contract import Assignment, StepResult, Workload
 from layerpar.optimizers import OptimizerState
@@ -23,7 +24,7 @@ class BackpropEngine:
             combines gradients across workers during backward).
         shard: The part of each global batch that this rank takes.
         microbatches: Equal parts of the shard whose gradients add up to one update. BatchNorm normalises by
-            them.
+            them, and its running statistics reach back as far as with whole batches.
     """
 
     reads_images = True
@@ -38,6 +39,7 @@ class BackpropEngine:
         self._microbatches = microbatches
         self._workload = workload
         self._plain = workload.network.plain
+        in_microbatches(self._plain, microbatches)
         self._forward = workload.compiled(forward)
         self._updater = workload.config.optimizer.updater(
             self._plain.parameters(), workload.total_steps, first_step=workload.first_step

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from layerpar.architectures.running_statistics import in_microbatches
 from layerpar.errors import require, require_at_least, require_divisor
 from layerpar.optimizers import OptimizerConfig, OptimizerState
 from layerpar.partition.costs import LayerSeconds
@@ -99,6 +100,7 @@ class Block(ABC):
         self.layers = nn.Sequential(*spec.layers)
         self._microbatches = microbatches
         self._modules = nn.ModuleList([self.layers, *extra])
+        in_microbatches(self._modules, microbatches)
         self._parameters = list(self._modules.parameters())
         self._updater = spec.optimizer.updater(self._parameters, spec.total_steps, first_step=spec.first_step)
         self._replicas = spec.replicas

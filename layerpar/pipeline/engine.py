@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from layerpar.architectures.base import activations
+from layerpar.architectures.running_statistics import in_microbatches
 from layerpar.datasets.base import Batch
 from layerpar.datasets.normalise import lay_out
 from layerpar.engine.contract import Assignment, StepResult, Workload
@@ -25,7 +26,8 @@ class PipelineEngine:
     """Trains this worker's stages micro-batch by micro-batch; gradients are those of the whole batch.
 
     BatchNorm sees micro-batches: it normalises by their statistics and updates its running ones M times a
-    step. The owner holds the last stage: the last worker, with a V-shaped schedule the first.
+    step, which reach back as many samples as with whole batches. The owner holds the last stage: the last
+    worker, with a V-shaped schedule the first.
 
     Waiting is what is left of the schedule's time between the chunks of work: blocked on messages, and the
     little that posting them takes (nccl blocks the device's stream, not the host: with it, waiting counts as
@@ -70,6 +72,7 @@ class PipelineEngine:
             for stage in placement[self._rank]
         }
         self._all = nn.ModuleList(self._modules.values())
+        in_microbatches(self._all, microbatches)
         self._updater = workload.config.optimizer.updater(
             self._all.parameters(), workload.total_steps, first_step=workload.first_step
         )
