@@ -71,7 +71,7 @@ def _text(value: Any) -> str:
 
 
 def _plain(
-    title: str, key: str, *, scale: float = 1.0, hidden: Literal["empty", "never"] = "never"
+    title: str, key: str, *, scale: float = 1.0, hidden: Literal["same", "empty", "never"] = "never"
 ) -> Column:
     return Column(title, lambda group: number(group[key] * scale), key, hidden=hidden)
 
@@ -103,6 +103,10 @@ WAITING = _plain("waiting\n%", "wait_fraction", scale=100)
 CPU = _plain("CPU\nseconds", "cpu_seconds")
 ACCEPTED = _plain("accepted\n%", "accepted_fraction", scale=100, hidden="empty")
 MEMORY = _plain("MiB above\nidle/worker", "memory_above_idle_bytes", scale=1 / MEBIBYTE)
+WORK = _plain("work\n/sample", "relative_work", hidden="same")
+SAMPLES = _plain("samples\n/update", "samples_per_update", hidden="same")
+GRADIENTS = _plain("gradients\n/update", "gradients_per_update", hidden="same")
+FLOPS = _plain("GFLOP\n/step", "flops_per_step", scale=1e-9, hidden="empty")
 SETTINGS = Column("settings", lambda group: group["settings"], is_text=True, hidden="same")
 STATUSES = Column("runs", lambda group: group["statuses"], is_text=True)
 
@@ -124,6 +128,10 @@ REPORT = [
     _plain("compute/\ncommunication", "compute_to_communication", hidden="empty"),
     _plain("MiB sent\n/step", "sent_bytes_per_step", scale=1 / MEBIBYTE),
     CPU,
+    SAMPLES,
+    GRADIENTS,
+    FLOPS,
+    WORK,
     MEMORY,
     ACCEPTED,
     STATUSES,
@@ -141,6 +149,7 @@ COMPARISON = [
     TARGET,
     WAITING,
     _plain("MiB\nsent", "sent_bytes", scale=1 / MEBIBYTE),
+    WORK,
     MEMORY,
     ACCEPTED,
     replace(STATUSES, hidden="same"),

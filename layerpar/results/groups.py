@@ -37,6 +37,10 @@ MEASURES = [
     "peak_memory_bytes",
     "memory_above_idle_bytes",
     "accepted_fraction",
+    "samples_per_update",
+    "gradients_per_update",
+    "relative_work",
+    "flops_per_step",
 ]
 
 IDENTITY = [

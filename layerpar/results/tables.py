@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from layerpar.results.columns import COMPARISON, REPORT, VERDICT, Column
+from layerpar.results.columns import COMPARISON, GRADIENTS, REPORT, VERDICT, WORK, Column
 from layerpar.results.groups import by_task, summarise
 from layerpar.results.load import Runs
 from layerpar.results.speedup import BASELINE, RULE
@@ -20,6 +20,10 @@ INTERVAL = "±: half of the 95 % confidence interval of a mean over {runs} (Stud
 VERDICTS = (
     "verdict: against the {baseline} runs of the same seeds, where the mean difference exceeds its 95 % "
     "confidence interval; else level"
+)
+COUNTED = (
+    "{columns}: matrix products and convolutions of all workers, forward and backward, in units of one "
+    "sample's gradient in the whole network"
 )
 
 
@@ -73,6 +77,12 @@ def _tables(groups: pd.DataFrame, columns: list[Column], baseline: str) -> list[
         notes.append(RULE.format(baseline=baseline))
     if any(VERDICT in table.columns for table in tables):
         notes.append(VERDICTS.format(baseline=baseline))
+    counted_columns = {
+        column.title for table in tables for column in table.columns if column in (WORK, GRADIENTS)
+    }
+    if counted_columns:
+        names = sorted(title.replace("\n", "") for title in counted_columns)
+        notes.append(COUNTED.format(columns=" and ".join(names)))
     counts = sorted({int(count) for count in groups["num_done"] if count > 1})
     if counts:
         runs = counted(counts[0], "run") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} runs"

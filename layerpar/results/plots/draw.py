@@ -25,6 +25,7 @@ FIGURES: dict[str, Callable[[Runs], Figure]] = {
     "accuracy_vs_epoch": learning.accuracy_against_epoch,
     "loss_vs_time": learning.loss_against_time,
     "loss_vs_epoch": learning.loss_against_epoch,
+    "loss_vs_gradient_evaluations": learning.loss_against_gradient_evaluations,
     "accuracy_vs_blocks": blocks.against_blocks,
     "time_to_target": learning.time_to_target,
     "where_the_time_goes": workers.where_the_time_goes,
