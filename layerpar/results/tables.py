@@ -77,12 +77,9 @@ def _tables(groups: pd.DataFrame, columns: list[Column], baseline: str) -> list[
         notes.append(RULE.format(baseline=baseline))
     if any(VERDICT in table.columns for table in tables):
         notes.append(VERDICTS.format(baseline=baseline))
-    counted_columns = {
-        column.title for table in tables for column in table.columns if column in (WORK, GRADIENTS)
-    }
-    if counted_columns:
-        names = sorted(title.replace("\n", "") for title in counted_columns)
-        notes.append(COUNTED.format(columns=" and ".join(names)))
+    shown = [column for column in (GRADIENTS, WORK) if any(column in table.columns for table in tables)]
+    if shown:
+        notes.append(COUNTED.format(columns=" and ".join(column.title.replace("\n", "") for column in shown)))
     counts = sorted({int(count) for count in groups["num_done"] if count > 1})
     if counts:
         runs = counted(counts[0], "run") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} runs"
