@@ -66,6 +66,11 @@ def _mode(group: Group) -> str:
     return f"{group['label']} *" if group["contended"] else str(group["label"])
 
 
+def _speed_up(group: Group) -> str:
+    text = spread(group, "speed_up")
+    return f"{text} scaled" if group["scaled"] else text
+
+
 def _text(value: Any) -> str:
     return NOTHING if value is None or value != value else str(value)
 
@@ -89,7 +94,7 @@ VALIDATION = Column(
     hidden="empty",
 )
 SECONDS = Column("train\nseconds", lambda group: spread(group, "train_seconds"), "train_seconds")
-SPEED_UP = Column("speed-up", lambda group: spread(group, "speed_up"), "speed_up")
+SPEED_UP = Column("speed-up", _speed_up, "speed_up")
 EFFICIENCY = _plain("efficiency\n%", "efficiency", scale=100)
 SERIAL_FRACTION = Column(
     "serial\nfraction",

@@ -11,7 +11,7 @@ import pandas as pd
 from layerpar.results.columns import COMPARISON, GRADIENTS, REPORT, VERDICT, WORK, Column
 from layerpar.results.groups import by_task, summarise
 from layerpar.results.load import Runs
-from layerpar.results.speedup import BASELINE, RULE
+from layerpar.results.speedup import BASELINE, RULE, SCALED_RULE
 from layerpar.results.verdicts import conclusion
 from layerpar.results.words import NOTHING, compact, counted
 
@@ -75,6 +75,8 @@ def _tables(groups: pd.DataFrame, columns: list[Column], baseline: str) -> list[
     notes = tables[-1].notes
     if groups["speed_up"].notna().any():
         notes.append(RULE.format(baseline=baseline))
+    if groups["scaled"].any():
+        notes.append(SCALED_RULE.format(baseline=baseline))
     if any(VERDICT in table.columns for table in tables):
         notes.append(VERDICTS.format(baseline=baseline))
     shown = [column for column in (GRADIENTS, WORK) if any(column in table.columns for table in tables)]
