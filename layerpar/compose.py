@@ -33,7 +33,7 @@ def compose_and_call(config_name: str, arguments: list[str], task: Callable[[Dic
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = [f"layerpar {config_name}", *arguments]
-    OmegaConf.register_new_resolver("cores", _cores, replace=True)
+    register_resolvers()
     decorated = hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=config_name)
     with in_one_line(arguments):
         decorated(task)()
@@ -63,10 +63,24 @@ def _null_choice(arguments: Iterable[str]) -> str:
     return f"{given} chooses nothing; try {key}={options[0]} (one of {', '.join(options)})"
 
 
+def register_resolvers() -> None:
+    """What configurations may ask for: `${cores:}`, `${worker_counts:}` and `${times:A,B}`."""
+    OmegaConf.register_new_resolver("cores", _cores, replace=True)
+    OmegaConf.register_new_resolver("worker_counts", _worker_counts, replace=True)
+    OmegaConf.register_new_resolver("times", lambda one, other: one * other, replace=True)
+
+
 def _cores() -> int:
     from layerpar.measure.environment import available_cores
 
     return available_cores()
+
+
+def _worker_counts() -> str:
+    """1, 2, 4 … as many workers of a thread as there are cores, all of them last; for a sweep."""
+    cores = _cores()
+    counts = {1, 2, cores} | {2**power for power in range(cores.bit_length())}
+    return ",".join(map(str, sorted(counts)))
 
 
 def is_sweep() -> bool:

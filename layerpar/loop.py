@@ -37,6 +37,10 @@ class Progress:
         assignments: Blocks and layers that this rank trained in each phase that was begun.
         peak_memory_bytes: Of this rank, the highest of all phases.
         start_seconds: From the command to the first step of the clock.
+        flops: Floating-point operations of this rank; see `layerpar.work`. None where a phase's were not
+            counted, as of the next two.
+        gradient_evaluations: Of all ranks.
+        updates: Of the common weights.
     """
 
     step: int = 0
@@ -48,6 +52,9 @@ class Progress:
     assignments: list[tuple[str, str]] = field(default_factory=list)
     peak_memory_bytes: int = 0
     start_seconds: float = 0.0
+    flops: float | None = 0.0
+    gradient_evaluations: float | None = 0.0
+    updates: float | None = 0.0
 
     def time_to(self, target_accuracy: float | None) -> float | None:
         """Train seconds at the first evaluation that reached the target, None if none did."""
@@ -72,12 +79,15 @@ class Segment:
 
 def warm_up(engine: Engine, loader: Loader, *, steps: int) -> None:
     """Run some steps that leave no trace but warm caches. Collective."""
-    if steps == 0:
-        return
+    if steps > 0:
+        rehearse(engine, loader, steps=min(steps, loader.steps_per_epoch))
+
+
+def rehearse(engine: Engine, loader: Loader, *, steps: int) -> None:
+    """A segment on the first batches, after which the engine is as before. Collective."""
     liveness.meet()
     before = engine.state_dict()
     batches = loader.train(epoch=0)
-    steps = min(steps, loader.steps_per_epoch)
     engine.start(steps)
     for _ in range(steps):
         engine.step(next(batches))

@@ -33,6 +33,7 @@ from layerpar.seeds import random_state, seed_generators, set_random_state
 from layerpar.summary.content import Results, method, summary
 from layerpar.summary.gather import gather_contention, gather_environment, gather_ranks, results
 from layerpar.variables import PARENT, STARTED
+from layerpar.work import Work, add_work, count_work
 
 
 def work(directory: RunDirectory) -> None:
@@ -167,7 +168,9 @@ class Trainer:
                 engine.load_state_dict(saved["engine"])
             if engine.owner:
                 self._say(config.parts[index], "warmup")
+            work = None
             if self.progress.epoch < ends[index]:
+                work = count_work(engine, loader, config.parts[index].config, workload)
                 warm_up(engine, loader, steps=config.warmup_steps)
             environment.reset_peak_memory(device)
             if saved is None:
@@ -179,7 +182,7 @@ class Trainer:
                 self.progress.assignments[-1] = (engine.assignment.block, engine.assignment.layers)
                 if engine.owner and folder is not None:
                     checkpoint.cut_metrics(self.directory, folder)
-            self._train_phase(index, engine, loader, last_epoch=ends[index])
+            self._train_phase(index, engine, loader, work, last_epoch=ends[index])
             if index + 1 < len(config.parts):
                 handed_over = hand_over(config, index, engine)
             saved = None
@@ -196,13 +199,15 @@ class Trainer:
             return
         log = MetricsLog(self.directory)
         if self.config.phases:
-            at = {"epoch": progress.epoch, "train_seconds": progress.train_seconds}
+            at = {key: getattr(progress, key) for key in ("epoch", "train_seconds", "gradient_evaluations")}
             log.write("phase", name=phase.name, **method(phase.config), **at)
         if engine.decisions:
             log.write("engine", **engine.decisions)
         log.close()
 
-    def _train_phase(self, index: int, engine: Engine, loader: Loader, *, last_epoch: int) -> None:
+    def _train_phase(
+        self, index: int, engine: Engine, loader: Loader, work: Work | None, *, last_epoch: int
+    ) -> None:
         """The epochs of a phase that are left, with evaluations and checkpoints. Collective."""
         config, progress, phase = self.config, self.progress, self.config.parts[index]
         log = MetricsLog(self.directory, tensorboard=config.tensorboard) if engine.owner else None
@@ -210,7 +215,10 @@ class Trainer:
         while progress.epoch < last_epoch:
             if engine.owner:
                 self._say(phase, "training")
+            steps = progress.step
             for segment in train_epoch(engine, loader, config, progress, stopwatch=self.stopwatch, live=live):
+                add_work(progress, work, steps=progress.step - steps)
+                steps = progress.step
                 if config.trace_steps and len(progress.evaluations) == 0:
                     spans, start = self.stopwatch.spans, self.stopwatch.segment_start
                     layers = engine.assignment.layers
@@ -242,6 +250,7 @@ class Trainer:
             step=progress.step,
             train_seconds=progress.train_seconds,
             samples_per_second=progress.step * config.batch_size / progress.train_seconds,
+            gradient_evaluations=progress.gradient_evaluations,
             **scores,
             **({"phase": phase.name} if config.phases else {}),
             **segment.means,

@@ -17,6 +17,12 @@ FIGURES = {
     "speedup_vs_depth": {"speedup_vs_depth", "speedup_vs_parameters"},
     "speedup_vs_depth_resnet": {"speedup_vs_depth", "speedup_vs_parameters"},
     "speedup_vs_width": {"speedup_vs_parameters"},
+    "strong_scaling": {"speedup_vs_workers", "efficiency_vs_workers", "memory_vs_workers"},
+    "weak_scaling": {
+        "scaled_speedup_vs_workers",
+        "scaled_efficiency_vs_workers",
+        "communication_vs_workers",
+    },
     "modes": {"comparison", "accuracy_vs_time", "accuracy_vs_epoch", "where_the_time_goes"},
     "blocks": {"accuracy_vs_blocks", "accuracy_vs_epoch", "block_loss"},
     "aggregations": {"accuracy_vs_time", "accuracy_vs_epoch"},
@@ -60,6 +66,12 @@ def test_a_quick_experiment_ends_in_one_table_and_its_figures(experiment: str, t
         assert lines["depth"].nunique() == 2
     if experiment == "speedup_vs_width":
         assert lines["width"].nunique() == 2
+    if experiment.endswith("_scaling"):
+        data = lines[lines["label"] == "data"]
+        assert list(data["workers"]) == [1, 2]
+        assert len(lines[lines["label"] == "serial"]) == 1, "once for all numbers of workers"
+        assert list(data["scaled"]) == [False, experiment == "weak_scaling"]
+        assert list(data["batch_size"]) == ([16, 32] if experiment == "weak_scaling" else [32, 32])
     if experiment == "aggregations":
         for label in ("layerwise frozen", "layerwise local", "data"):
             assert set(lines[lines["label"] == label]["aggregation"]) == AGGREGATIONS

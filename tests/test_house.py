@@ -31,6 +31,7 @@ ORDER = (
     "launchers",
     "config",
     "checkpoint loop phases progress",
+    "work",
     "summary",
     "trainer",
     "worker doctor check compose",

@@ -32,6 +32,9 @@ class Mode:
     compiles: ClassVar[bool] = False
     """Whether this mode can run with `compile`."""
 
+    steps_alike: ClassVar[bool] = True
+    """Whether the work of a step, once counted, is that of all steps."""
+
     extends: ClassVar[bool] = True
     """Whether a run that was stopped may go on for more epochs than it was planned for."""
 
@@ -52,6 +55,19 @@ class Mode:
     def num_replicas(self, workers: int) -> int:
         """How many copies of the network train at once on shards of the batch."""
         return 1
+
+    def steps_per_update(self, config: RunSpec) -> int:
+        """Optimizer steps after which all workers have common weights again."""
+        return config.aggregation.every if self._averages_weights(config) else 1
+
+    def samples_per_update(self, config: RunSpec) -> int:
+        """Samples over which an optimizer step averages gradients."""
+        replicas = self.num_replicas(config.workers) if self._averages_weights(config) else 1
+        return config.batch_size // replicas
+
+    def _averages_weights(self, config: RunSpec) -> bool:
+        """Whether replicas, if there are any, take steps of their own between aggregations."""
+        return self.aggregates and not config.aggregation.averages_gradients
 
     def num_blocks(self, workers: int, num_layers: int) -> int:
         """How many parts the network is cut into."""

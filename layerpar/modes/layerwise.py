@@ -108,6 +108,10 @@ class Layerwise(Mode):
         chain_length = workers // self.replicas
         return cuts.num_blocks(self.blocks, self.partition, workers=chain_length, num_layers=num_layers)
 
+    def steps_per_update(self, config: RunSpec) -> int:
+        by_weights = self.exchange_of(config.objective) == "weights"
+        return config.aggregation.every if by_weights else super().steps_per_update(config)
+
     def exchange_of(self, objective: Objective) -> str:
         """`activations` or `weights`: what was asked for, else what the objective can do with."""
         if self.exchange != "auto":

@@ -42,6 +42,7 @@ class Sequential(Mode):
             where images vary from epoch to epoch. Changes no result.
     """
 
+    steps_alike: ClassVar[bool] = False  # one block's turn is another's rest
     extends: ClassVar[bool] = False  # each block's share of the steps would be another
 
     blocks: Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
@@ -30,12 +31,17 @@ class Measuring:
         build_optimizer: For some parameters.
         build_head: See `BuildHead`.
         autocast: The precision in which forwards run.
+        most_copies: Of layers that are alike so many have a turn, so that one finds its weights where it
+            does in training: not always in the fastest cache.
+        time_split: Seconds of a layer's backward in two parts; None where nothing takes it apart.
     """
 
     inputs: Callable[[int], Tensor]
     build_optimizer: Callable[[Iterable[Tensor]], torch.optim.Optimizer]
     build_head: BuildHead = lambda shape: None
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
+    most_copies: int = 1
+    time_split: Callable[[nn.Module, Tensor], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,8 @@ class Profile:
         update: Optimizer step.
         copy: A copy of the weights.
         head: Everything for the head that a block ending here would need; 0 for the last layer.
+        accumulate: Adding gradients to those of earlier micro-batches.
+        split: What a backward takes longer in two parts, to the input and to the weights; 0 if not measured.
     """
 
     forward: list[float]
@@ -57,12 +65,14 @@ class Profile:
     update: list[float]
     copy: list[float]
     head: list[float]
+    accumulate: list[float]
+    split: list[float]
 
     def of_microbatch(self, microbatches: int) -> Profile:
         """Of a step of one of so many micro-batches."""
         parts = {
             name: [value / microbatches for value in getattr(self, name)]
-            for name in ("forward", "backward_input", "backward_weights", "head")
+            for name in ("forward", "backward_input", "backward_weights", "head", "split")
         }
         return replace(self, **parts)
 
@@ -105,13 +115,18 @@ def measure(layers: Sequence[nn.Module], measuring: Measuring, *, samples: int, 
         backward_input=[
             (layer.backward - weights) * scale for layer, weights in zip(own, to_weights, strict=True)
         ],
-        backward_weights=[weights * scale for weights in to_weights],
+        backward_weights=[
+            weights * scale + (microbatches - 1) * layer.accumulate
+            for layer, weights in zip(own, to_weights, strict=True)
+        ],
         update=[layer.update for layer in own],
         copy=[layer.copy for layer in own],
         head=[
             sum((times.forward + times.backward) * scale + times.update for times in heads)
             for _, *heads in shortest
         ],
+        accumulate=[layer.accumulate for layer in own],
+        split=[layer.split * scale for layer in own],
     )
 
 
@@ -123,6 +138,8 @@ class _Times(NamedTuple):
     backward_weights: float
     update: float
     copy: float
+    accumulate: float
+    split: float
 
 
 def _time_layers(layers: Sequence[nn.Module], measuring: Measuring, samples: int) -> list[list[_Times]]:
@@ -132,14 +149,16 @@ def _time_layers(layers: Sequence[nn.Module], measuring: Measuring, samples: int
         inputs = measuring.inputs(samples)
         known: dict[tuple[str, tuple[int, ...]], tuple[Tensor, _Times]] = {}
 
-        def time_once(module: nn.Module, inputs: Tensor) -> tuple[Tensor, _Times]:
+        def time_once(module: nn.Module, inputs: Tensor, alike: int = 1) -> tuple[Tensor, _Times]:
             kind = (repr(module), tuple(inputs.shape))
             if kind not in known:
-                known[kind] = _time_module(measuring, deepcopy(module), inputs)
+                copies = min(alike, measuring.most_copies)
+                known[kind] = _time_module(measuring, [deepcopy(module) for _ in range(copies)], inputs)
             return known[kind]
 
+        kinds = Counter(map(repr, layers))
         for index, layer in enumerate(layers):
-            inputs, times = time_once(layer, inputs)
+            inputs, times = time_once(layer, inputs, kinds[repr(layer)])
             measured.append([times])
             head = measuring.build_head(tuple(inputs.shape[1:])) if index + 1 < len(layers) else None
             if head is not None:
@@ -147,24 +166,32 @@ def _time_layers(layers: Sequence[nn.Module], measuring: Measuring, samples: int
     return measured
 
 
-def _time_module(measuring: Measuring, module: nn.Module, inputs: Tensor) -> tuple[Tensor, _Times]:
-    parameters, device = list(module.parameters()), inputs.device
-    inputs = inputs.detach().requires_grad_()
+def _time_module(measuring: Measuring, copies: Sequence[nn.Module], inputs: Tensor) -> tuple[Tensor, _Times]:
+    """What one of these equal modules takes, each with its own weights, where all have a turn."""
+    parameters, device = [parameter for copy in copies for parameter in copy.parameters()], inputs.device
+    leaves = [inputs.detach().requires_grad_() for _ in copies]
     with _timed(device) as forward, measuring.autocast():
-        outputs = module(inputs)
-    upstream = torch.rand_like(outputs)
+        outputs = [copy(leaf) for copy, leaf in zip(copies, leaves, strict=True)]
+    upstream = [torch.rand_like(output) for output in outputs]
     for _ in range(2):  # the first finds memory cold, which in training it never is
         with _timed(device) as backward:
-            torch.autograd.grad(outputs, [inputs, *parameters], upstream, retain_graph=True)
-    backward_weights, update, copy = [0.0], 0.0, [0.0]
+            torch.autograd.grad(outputs, [*leaves, *parameters], upstream, retain_graph=True)
+    backward_weights, update, copy, accumulate, split = [0.0], 0.0, [0.0], [0.0], 0.0
     if parameters:
         with _timed(device) as backward_weights:
             gradients = torch.autograd.grad(outputs, parameters, upstream)
         update = _time_update(measuring, parameters, gradients)
         for _ in range(2):
             with _timed(device) as copy:
-                _ = [parameter.detach().clone() for parameter in parameters]
-    return outputs.detach(), _Times(forward[0], backward[0], backward_weights[0], update, copy[0])
+                cloned = [parameter.detach().clone() for parameter in parameters]
+        with _timed(device) as accumulate:
+            for total, gradient in zip(cloned, gradients, strict=True):
+                total += gradient
+        if measuring.time_split is not None:
+            both = measuring.time_split(copies[0], inputs.detach())
+            split = max(0.0, both * len(copies) - backward[0])
+    times = (forward[0], backward[0], backward_weights[0], update, copy[0], accumulate[0], split)
+    return outputs[0].detach(), _Times(*(seconds / len(copies) for seconds in times))
 
 
 def _time_update(

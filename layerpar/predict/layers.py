@@ -11,7 +11,7 @@ from torch import Tensor
 
 from layerpar.partition.layer_times import Profile
 
-PER_SAMPLE = ("forward", "backward_input", "backward_weights", "head")
+PER_SAMPLE = ("forward", "backward_input", "backward_weights", "head", "split")
 CONTRADICTION = 1.5
 """A sample among more others may take this many times as long, by caches; beyond it, something else ran."""
 
@@ -39,24 +39,28 @@ class Layers:
     def __len__(self) -> int:
         return len(self.outputs)
 
-    def microbatch(self, samples: int) -> Profile:
-        """Seconds of a pass over so many samples, without update and copy.
+    def microbatch(self, samples: int, microbatches: int = 1) -> Profile:
+        """Seconds of a pass over so many samples, one of so many of a step, without update and copy.
 
-        Between two measured sizes the times lie on a straight line; outside they are in proportion.
+        Between two measured sizes the times lie on a straight line; outside they are in proportion. All
+        passes but the first add their gradients to those before; each has its share of that.
         """
-        chosen = self._between(samples)
-        zeros = [0.0] * len(self)
-        return replace(chosen, update=zeros, copy=zeros)
+        chosen, once = self._between(samples), self.step()
+        zeros, share = [0.0] * len(self), 1 - 1 / microbatches
+        to_weights = [
+            own + share * added for own, added in zip(chosen.backward_weights, once.accumulate, strict=True)
+        ]
+        return replace(chosen, backward_weights=to_weights, update=zeros, copy=zeros, accumulate=zeros)
 
     def step(self) -> Profile:
-        """Seconds of what is done once a step, whatever its samples: update and copy."""
+        """Seconds of what depends on the weights alone, whatever the samples: update, copy, accumulation."""
         largest = self.times[max(self.times)]
         zeros = [0.0] * len(self)
         return replace(largest, **dict.fromkeys(PER_SAMPLE, zeros))
 
     def whole(self, samples: int, microbatches: int) -> Profile:
         """Seconds of a step of so many micro-batches of so many samples: what a partition cuts by."""
-        one, once = self.microbatch(samples), self.step()
+        one, once = self.microbatch(samples, microbatches), self.step()
         return replace(
             once, **{name: [microbatches * value for value in getattr(one, name)] for name in PER_SAMPLE}
         )

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 from layerpar.errors import UserError, require
 
+CORE_SECONDS = 0.3e-9
+"""Per byte, where workers compute on the cores that also copy their messages: gloo over sockets on an AMD
+EPYC, where computing and an all-reduce at once took the sum of both."""
+
 TCP = 0.94
 """Payload that is left of an Ethernet link by the headers of frames, IP and TCP."""
 
@@ -19,11 +23,13 @@ class Link:
         name: As tables show it.
         latency: Seconds from the last byte sent to the message being there.
         bandwidth: Bytes per second.
+        core_seconds: Of a worker's own core, that it cannot compute in, for each byte sent or received.
     """
 
     name: str
     latency: float
     bandwidth: float
+    core_seconds: float = 0.0
 
     def seconds(self, num_bytes: float) -> float:
         """A message: latency + bytes / bandwidth."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -19,9 +20,16 @@ from layerpar.config import RunConfig
 from layerpar.datasets.base import DatasetInfo
 from layerpar.partition.layer_times import BuildHead, Measuring, Profile, measure
 from layerpar.predict.layers import Layers
+from layerpar.predict.split_backward import time_split
 
 SPACING = 4
 """Sizes of a micro-batch that are measured lie at least this factor apart; the others are interpolated."""
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Of glibc's malloc.h."""
+
+MOST_COPIES = 8
+"""Of a layer, that have a turn; see `Measuring`."""
 
 Kind = tuple[str, tuple[int, ...]]
 """What decides how long a layer takes: how it prints, and the shape of a sample that it takes."""
@@ -115,6 +123,8 @@ def time_layers(
     layers: Sequence[nn.Module],
     build_head: BuildHead,
     sizes: Iterable[int],
+    *,
+    splits_backward: bool,
 ) -> dict[int, Profile]:
     """Measure the layers at some of these sizes of a micro-batch, about a second each. Not collective.
 
@@ -124,15 +134,32 @@ def time_layers(
         layers: As `real_layers` makes them.
         build_head: Of a block that puts out activations of a shape.
         sizes: That are asked for.
+        splits_backward: Whether a schedule takes gradients by inputs and by weights apart.
     """
+    _keep_memory()
     device = _device(layers)
     layout = torch.channels_last if config.architecture.channels_last else torch.contiguous_format
 
     def inputs(samples: int) -> Tensor:
         return torch.rand(samples, *info.input_shape, device=device).to(memory_format=layout)
 
-    measuring = Measuring(inputs, config.optimizer.build, cache(build_head), _autocast(config, device))
+    measuring = Measuring(
+        inputs,
+        config.optimizer.build,
+        cache(build_head),
+        _autocast(config, device),
+        MOST_COPIES,
+        time_split if splits_backward else None,
+    )
     return {size: measure(layers, measuring, samples=size, microbatches=1) for size in spaced(sizes)}
+
+
+def _keep_memory() -> None:
+    """What `KEEP_MEMORY` does for workers, for this process: glibc keeps what a step frees."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def spaced(sizes: Iterable[int]) -> list[int]:

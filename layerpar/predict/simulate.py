@@ -56,7 +56,7 @@ class WorkerTimes:
     """What became of a worker.
 
     Attributes:
-        busy: Seconds of computing.
+        busy: Seconds of computing, and of the copying of messages that its core does.
         waiting: Seconds blocked on messages and collectives, before its last task ended.
         steps: When each of its steps ended.
         end: When its last task ended and its last messages were handed over.
@@ -146,9 +146,11 @@ class _Simulation:
                 while len(traffic.arrived) <= number:
                     yield traffic
                 now = max(now, traffic.arrived[number])
+            copied = sum(self._traffic[index].channel.num_bytes for index in (*task.receives, *task.sends))
+            computing = task.seconds + self._link.core_seconds * copied
             own.waiting += now - start + task.blocked
-            own.busy += task.seconds
-            now += task.seconds + task.blocked
+            own.busy += computing
+            now += computing + task.blocked
             for index in task.sends:
                 traffic = self._traffic[index]
                 depth = traffic.channel.depth

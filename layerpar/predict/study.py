@@ -19,9 +19,10 @@ from layerpar.modes.pipeline import stage_cost
 from layerpar.partition.layer_times import BuildHead
 from layerpar.predict import measuring, recorded
 from layerpar.predict.layers import Layers
-from layerpar.predict.links import Link
+from layerpar.predict.links import CORE_SECONDS, Link
 from layerpar.predict.measuring import Kinds
 from layerpar.predict.methods import method
+from layerpar.predict.methods.pipeline import splits_backward
 from layerpar.predict.recorded import Recorded
 from layerpar.predict.ways import Way
 from layerpar.rendezvous.ranks import worker_device
@@ -42,6 +43,7 @@ class Study:
         workers: Numbers of them that were asked for.
         steps: Of a segment, between two evaluations.
         memory_bytes: Of a worker.
+        on_cpu: Workers compute on the cores that also copy their messages.
     """
 
     ways: list[Way]
@@ -51,6 +53,7 @@ class Study:
     workers: list[int]
     steps: int
     memory_bytes: float
+    on_cpu: bool
 
     @property
     def num_layers(self) -> int:
@@ -106,8 +109,9 @@ class Study:
             config.mode.check(config, self.info, lambda: self.kinds.network)
         except UserError as error:
             return {**row, "seconds": math.nan, "fits": False, "cuts": [], "refused": str(error)}
+        used = replace(link, core_seconds=CORE_SECONDS) if self.on_cpu else link
         found = method(config.mode, config, self.info.num_classes).predict(
-            self._layers(config), link, self.steps
+            self._layers(config), used, self.steps
         )
         held = {f"memory_{name}_bytes": value for name, value in asdict(found.memory).items()}
         return {
@@ -167,8 +171,10 @@ def prepare(
     heads = _heads(ways, info)
     if given is None:
         sizes = _sizes(ways, counts, kinds, info)
+        splits = any(splits_backward(way.config.mode) for way in ways)
         times = {
-            key: measuring.time_layers(config, info, layers, build, sizes) for key, build in heads.items()
+            key: measuring.time_layers(config, info, layers, build, sizes, splits_backward=splits)
+            for key, build in heads.items()
         }
         given = Recorded(recorded.describe(config), hardware_name(device), times)
     else:
@@ -184,6 +190,7 @@ def prepare(
         counts,
         steps=steps or info.num_train // config.batch_size,
         memory_bytes=memory_bytes or _memory_bytes(device),
+        on_cpu=device.type == "cpu",
     )
     return study, given
 

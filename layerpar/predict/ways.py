@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from layerpar.compose import one_line
+from layerpar.compose import one_line, register_resolvers
 from layerpar.config import RunConfig, parse
 from layerpar.errors import UserError, require
 from layerpar.paths import config_directory
@@ -42,6 +42,7 @@ def compose_ways(overrides: Sequence[str]) -> list[Way]:
         UserError: an override is wrong, or a variant has phases.
     """
     GlobalHydra.instance().clear()
+    register_resolvers()
     with initialize_config_dir(version_base="1.3", config_dir=str(config_directory())):
         try:
             composed = compose("predict", overrides=list(overrides))

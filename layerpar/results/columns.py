@@ -66,12 +66,17 @@ def _mode(group: Group) -> str:
     return f"{group['label']} *" if group["contended"] else str(group["label"])
 
 
+def _speed_up(group: Group) -> str:
+    text = spread(group, "speed_up")
+    return f"{text} scaled" if group["scaled"] else text
+
+
 def _text(value: Any) -> str:
     return NOTHING if value is None or value != value else str(value)
 
 
 def _plain(
-    title: str, key: str, *, scale: float = 1.0, hidden: Literal["empty", "never"] = "never"
+    title: str, key: str, *, scale: float = 1.0, hidden: Literal["same", "empty", "never"] = "never"
 ) -> Column:
     return Column(title, lambda group: number(group[key] * scale), key, hidden=hidden)
 
@@ -89,7 +94,7 @@ VALIDATION = Column(
     hidden="empty",
 )
 SECONDS = Column("train\nseconds", lambda group: spread(group, "train_seconds"), "train_seconds")
-SPEED_UP = Column("speed-up", lambda group: spread(group, "speed_up"), "speed_up")
+SPEED_UP = Column("speed-up", _speed_up, "speed_up")
 EFFICIENCY = _plain("efficiency\n%", "efficiency", scale=100)
 SERIAL_FRACTION = Column(
     "serial\nfraction",
@@ -103,6 +108,10 @@ WAITING = _plain("waiting\n%", "wait_fraction", scale=100)
 CPU = _plain("CPU\nseconds", "cpu_seconds")
 ACCEPTED = _plain("accepted\n%", "accepted_fraction", scale=100, hidden="empty")
 MEMORY = _plain("MiB above\nidle/worker", "memory_above_idle_bytes", scale=1 / MEBIBYTE)
+WORK = _plain("work\n/sample", "relative_work", hidden="same")
+SAMPLES = _plain("samples\n/update", "samples_per_update", hidden="same")
+GRADIENTS = _plain("gradients\n/update", "gradients_per_update", hidden="same")
+FLOPS = _plain("GFLOP\n/step", "flops_per_step", scale=1e-9, hidden="empty")
 SETTINGS = Column("settings", lambda group: group["settings"], is_text=True, hidden="same")
 STATUSES = Column("runs", lambda group: group["statuses"], is_text=True)
 
@@ -124,6 +133,10 @@ REPORT = [
     _plain("compute/\ncommunication", "compute_to_communication", hidden="empty"),
     _plain("MiB sent\n/step", "sent_bytes_per_step", scale=1 / MEBIBYTE),
     CPU,
+    SAMPLES,
+    GRADIENTS,
+    FLOPS,
+    WORK,
     MEMORY,
     ACCEPTED,
     STATUSES,
@@ -141,6 +154,7 @@ COMPARISON = [
     TARGET,
     WAITING,
     _plain("MiB\nsent", "sent_bytes", scale=1 / MEBIBYTE),
+    WORK,
     MEMORY,
     ACCEPTED,
     replace(STATUSES, hidden="same"),

@@ -20,6 +20,9 @@ NUMBERS = (
     "target_accuracy",
     "time_to_target_seconds",
     "steps",
+    "samples_per_update",
+    "gradient_evaluations",
+    "num_updates",
     "start_seconds",
     "paused_seconds",
 )

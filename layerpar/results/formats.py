@@ -23,6 +23,7 @@ COLUMNS_OF_RECORDS = [
     "num_reached",
     "contended",
     "is_unit",
+    "scaled",
     "speed_up_missing",
     "messages",
 ]

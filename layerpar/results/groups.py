@@ -37,6 +37,10 @@ MEASURES = [
     "peak_memory_bytes",
     "memory_above_idle_bytes",
     "accepted_fraction",
+    "samples_per_update",
+    "gradients_per_update",
+    "relative_work",
+    "flops_per_step",
 ]
 
 IDENTITY = [
@@ -67,7 +71,8 @@ def summarise(runs: Runs, *, baseline: str = BASELINE) -> pd.DataFrame:
     where a run is infinite), `…_ci95`, half of the mean's 95 % confidence interval, and `…_count`. Further
     columns: those of `IDENTITY`, `settings` (what tells the group from others that look alike), `num_runs`,
     `statuses` such as `2 done, 1 diverged`, `num_done`, `num_reached` (runs that reached the target),
-    `contended`, `is_unit`, `messages`, `speed_up_missing` and `by_seed`: for each seed, the measures.
+    `contended`, `is_unit`, `scaled` (speed-up is that of weak scaling),
+    `messages`, `speed_up_missing` and `by_seed`: for each seed, the measures.
 
     Args:
         runs: As `load` gives them.
@@ -92,6 +97,7 @@ def summarise(runs: Runs, *, baseline: str = BASELINE) -> pd.DataFrame:
     groups["num_reached"] = rows["time_to_target_seconds"].map(math.isfinite).groupby(group).sum()
     groups["contended"] = members["contended"].any()
     groups["is_unit"] = members["is_unit"].any()
+    groups["scaled"] = members["scaled"].any()
     groups["statuses"] = members["status"].agg(_statuses)
     for column, source in (
         ("messages", _messages(rows)),

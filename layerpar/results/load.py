@@ -35,13 +35,20 @@ class Runs:
             - `sent_bytes`, `sent_bytes_per_step`: of all workers;
             - `peak_memory_bytes`: of the worker that took most;
               `memory_above_idle_bytes`: the same, less what a worker takes before data and network;
+            - `samples_per_update`: samples over which one optimizer step averages gradients;
+            - `gradients_per_update`: gradient evaluations of all workers for an update of the common weights,
+              in units of the floating-point operations of one sample's gradient in the whole network;
+            - `relative_work`: the same for each sample of a step: 1 for plain backpropagation;
+            - `flops_per_step`: floating-point operations of all workers in matrix products and convolutions;
+              these three are missing where steps are not alike, as of `sequential`;
             - `precision`, `device`, `hardware`, `message`, `path`;
             - `settings`: the settings that took effect, flat.
         evaluations: A row per evaluation: `path` of the run, `epoch`, `step`, `train_seconds`,
-            `accuracy` and `loss` on the `split` that each epoch is scored on (`validation` where the run
-            holds samples out, else `test`), `train_loss`, and what its mode logs, such as `block/0/loss`.
-        phases: A row per start of a phase: `path`, `name`, `epoch`, `train_seconds`; none of runs without
-            phases.
+            `gradient_evaluations` of all workers so far, `accuracy` and `loss` on the `split` that each epoch
+            is scored on (`validation` where the run holds samples out, else `test`), `train_loss`, and what
+            its mode logs, such as `block/0/loss`.
+        phases: A row per start of a phase: `path`, `name`, `epoch`, `train_seconds`, `gradient_evaluations`;
+            none of runs without phases.
         skipped: A line per directory that was not read, and why.
     """
 
@@ -106,7 +113,7 @@ def load(directories: Sequence[Path]) -> Runs:
     return Runs(
         summaries=pd.DataFrame(rows),
         evaluations=_evaluations(events),
-        phases=_frame(events, "phase", ["path", "name", "epoch", "train_seconds"]),
+        phases=_frame(events, "phase", ["path", "name", "epoch", "train_seconds", "gradient_evaluations"]),
         skipped=skipped,
     )
 

@@ -70,6 +70,7 @@ def read_run(root: Path) -> dict[str, Any]:
         "contended": bool(summary.get("contended")),
         "ranks": ranks,
         **_over_ranks(ranks, summary.get("steps")),
+        **_work(summary),
         "precision": settings.get("precision"),
         "device": summary.get("device") or _device(environment),
         "hardware": _hardware(environment),
@@ -117,6 +118,19 @@ def _time_to_target(summary: dict[str, Any], status: str) -> float:
     return math.inf if seconds is None else float(seconds)
 
 
+def _work(summary: dict[str, Any]) -> dict[str, float | None]:
+    """What a method computes for an update, and for a sample."""
+    evaluations, updates, steps = (
+        summary.get(key) for key in ("gradient_evaluations", "num_updates", "steps")
+    )
+    if not (evaluations and updates and steps):
+        return {"gradients_per_update": None, "relative_work": None}
+    return {
+        "gradients_per_update": evaluations / updates,
+        "relative_work": evaluations / (steps * summary["batch_size"]),
+    }
+
+
 OVER_RANKS = (
     "wait_fraction",
     "compute_to_communication",
@@ -125,6 +139,7 @@ OVER_RANKS = (
     "sent_bytes_per_step",
     "peak_memory_bytes",
     "memory_above_idle_bytes",
+    "flops_per_step",
 )
 
 
@@ -148,6 +163,7 @@ def _over_ranks(ranks: list[dict[str, Any]], steps: int | None) -> dict[str, flo
         "sent_bytes_per_step": sent / steps if steps else None,
         "peak_memory_bytes": max(rank["peak_memory_bytes"] or 0 for rank in ranks),
         "memory_above_idle_bytes": max(above),
+        "flops_per_step": total("flops") / steps if steps and total("flops") else None,
     }
 
 

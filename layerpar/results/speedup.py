@@ -29,10 +29,17 @@ WORK_KEYS = (
 WORK_GROUPS = ("dataset.", "architecture.", "launcher.")
 """With `WORK_KEYS`: what makes two runs the same work on the same machine."""
 
+GROWING = ("batch_size", "dataset.num_train", "dataset.train_limit")
+"""What weak scaling lets grow with the workers."""
+
 RULE = (
     "speed-up: train seconds of the {baseline} run with the same data set, architecture, seed, epochs, "
     "batch size, precision, compile, launcher, hardware and threads per worker ÷ its own; "
     "{baseline} runs themselves against the one with the fewest workers and threads"
+)
+SCALED_RULE = (
+    "scaled speed-up: samples per second ÷ those of the {baseline} run whose batch is what each worker has "
+    "here; the work grows with the workers (weak scaling)"
 )
 
 
@@ -46,6 +53,8 @@ class Ratio:
         serial_fraction: Of the work, by Karp and Flatt (1990): (1/S - 1/p) / (1 - 1/p) for the speed-up S on
             p times the unit's processors; NaN for as many.
         accuracy_difference: Test accuracy minus the unit's.
+        scaled: The speed-up is a scaled one, of samples per second, against a unit with as large a batch for
+            each worker; there is then no serial fraction and no difference of accuracy.
         missing: Why there is no unit, None where there is one.
         is_unit: The run is (one of) the unit.
     """
@@ -54,18 +63,23 @@ class Ratio:
     efficiency: float = math.nan
     serial_fraction: float = math.nan
     accuracy_difference: float = math.nan
+    scaled: bool = field(default=False, kw_only=True)
     missing: str | None = field(default=None, kw_only=True)
     is_unit: bool = field(default=False, kw_only=True)
 
 
 def with_speed_up(runs: pd.DataFrame, *, baseline: str = BASELINE) -> pd.DataFrame:
-    """The runs with the numbers of `Ratio` as columns, `speed_up_missing` (why there are none) and `is_unit`.
+    """The runs with the numbers of `Ratio` as columns, `speed_up_missing` (why there are none), `is_unit`
+    and `scaled`.
 
     The unit of a run is the finished run of the baseline that did the same work with the same threads per
     worker. The baseline's own runs are measured against the one of them with the fewest workers and threads:
     so serial training on all cores is a rival like any other. Where the baseline was run in several ways,
     those with the same optimizer come first, then those with as many workers, then those with the fewest,
     then the fastest over all seeds. Only repeats of one way are averaged.
+
+    Where no run of the baseline did the same work, but one on a smaller batch has as much of it for each
+    worker, the speed-up is the scaled one (Gustafson 1988): the ratio of samples per second.
 
     Args:
         runs: As `load` gives them.
@@ -83,6 +97,7 @@ def with_speed_up(runs: pd.DataFrame, *, baseline: str = BASELINE) -> pd.DataFra
         **{name: [getattr(ratio, name) for ratio in ratios] for name in numbers},
         speed_up_missing=pd.Series([ratio.missing for ratio in ratios], dtype=object, index=runs.index),
         is_unit=[ratio.is_unit for ratio in ratios],
+        scaled=[ratio.scaled for ratio in ratios],
     )
 
 
@@ -116,9 +131,9 @@ class _Baseline:
     def _ratio(self, run: dict[str, Any]) -> Ratio:
         if run["status"] != "done":
             return Ratio(missing=f"the run is {run['status']}")
-        units = self._units(run)
+        units = self._units(run, self._by_work.get(work(run["settings"]), []))
         if not units:
-            return Ratio(missing=self._why_none(run))
+            return self._scaled(run)
         speed_up = fmean(unit["train_seconds"] for unit in units) / run["train_seconds"]
         more = _processors(run) / _processors(units[0])
         return Ratio(
@@ -129,8 +144,24 @@ class _Baseline:
             is_unit=any(unit["path"] == run["path"] for unit in units),
         )
 
-    def _units(self, run: dict[str, Any]) -> list[dict[str, Any]]:
-        same_work = self._by_work.get(work(run["settings"]), [])
+    def _scaled(self, run: dict[str, Any]) -> Ratio:
+        """Against the unit of a run whose batch has grown with its workers."""
+        own = _not_growing(run)
+        smaller = [
+            unit
+            for same_work in self._by_work.values()
+            for unit in same_work
+            if unit["workers"] < run["workers"]
+            and unit["batch_size"] * run["workers"] == run["batch_size"] * unit["workers"]
+            and _not_growing(unit) == own
+        ]
+        units = self._units(run, smaller)
+        if not units:
+            return Ratio(missing=self._why_none(run))
+        speed_up = run["samples_per_second"] / fmean(unit["samples_per_second"] for unit in units)
+        return Ratio(speed_up, speed_up * _processors(units[0]) / _processors(run), scaled=True)
+
+    def _units(self, run: dict[str, Any], same_work: list[dict[str, Any]]) -> list[dict[str, Any]]:
         own, optimizer = self._is_baseline(run), _optimizer(run)
         threads = run["threads_per_worker"]
         matching = [unit for unit in same_work if own or unit["threads_per_worker"] == threads]
@@ -157,6 +188,11 @@ class _Baseline:
         differences = ({key for key, _ in own ^ other} for other in self._by_work)
         nearest = min(differences, key=lambda keys: (len(keys), sorted(keys)))
         return f"the nearest {self._name} run differs in {', '.join(sorted(nearest))}"
+
+
+def _not_growing(run: dict[str, Any]) -> frozenset[tuple[str, Any]]:
+    """The work of a run, but for how much of it there is."""
+    return frozenset(item for item in work(run["settings"]) if item[0] not in GROWING)
 
 
 def _optimizer(run: dict[str, Any]) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from layerpar.results.columns import COMPARISON, REPORT, VERDICT, Column
+from layerpar.results.columns import COMPARISON, GRADIENTS, REPORT, VERDICT, WORK, Column
 from layerpar.results.groups import by_task, summarise
 from layerpar.results.load import Runs
-from layerpar.results.speedup import BASELINE, RULE
+from layerpar.results.speedup import BASELINE, RULE, SCALED_RULE
 from layerpar.results.verdicts import conclusion
 from layerpar.results.words import NOTHING, compact, counted
 
@@ -20,6 +20,10 @@ INTERVAL = "±: half of the 95 % confidence interval of a mean over {runs} (Stud
 VERDICTS = (
     "verdict: against the {baseline} runs of the same seeds, where the mean difference exceeds its 95 % "
     "confidence interval; else level"
+)
+COUNTED = (
+    "{columns}: matrix products and convolutions of all workers, forward and backward, in units of one "
+    "sample's gradient in the whole network"
 )
 
 
@@ -71,8 +75,13 @@ def _tables(groups: pd.DataFrame, columns: list[Column], baseline: str) -> list[
     notes = tables[-1].notes
     if groups["speed_up"].notna().any():
         notes.append(RULE.format(baseline=baseline))
+    if groups["scaled"].any():
+        notes.append(SCALED_RULE.format(baseline=baseline))
     if any(VERDICT in table.columns for table in tables):
         notes.append(VERDICTS.format(baseline=baseline))
+    shown = [column for column in (GRADIENTS, WORK) if any(column in table.columns for table in tables)]
+    if shown:
+        notes.append(COUNTED.format(columns=" and ".join(column.title.replace("\n", "") for column in shown)))
     counts = sorted({int(count) for count in groups["num_done"] if count > 1})
     if counts:
         runs = counted(counts[0], "run") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} runs"

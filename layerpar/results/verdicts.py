@@ -75,9 +75,10 @@ def compare(own: Mapping[Hashable, Any], other: Mapping[Hashable, Any], measure:
 def against_baseline(group: Mapping[Hashable, Any]) -> str | None:
     """Speed and accuracy beside the baseline's runs of the same seeds, such as `faster, level accuracy`.
 
-    None for the baseline itself and below two seeds. Seconds of contended runs are no ground for a verdict.
+    None for the baseline itself, for other amounts of work, and below two seeds. Seconds of contended runs
+    are no ground for a verdict.
     """
-    if group["is_unit"]:
+    if group["is_unit"] or group["scaled"]:
         return None
     words = []
     speed = Difference(group["speed_up"] - 1, group["speed_up_ci95"], group["speed_up_count"])
@@ -99,7 +100,7 @@ def conclusion(groups: pd.DataFrame) -> str | None:
     """
     finished = groups[(groups["num_done"] > 0) & ~groups["contended"]]
     targets = finished["target_accuracy"].dropna().unique()
-    if len(finished) < 2 or len(targets) > 1:
+    if len(finished) < 2 or len(targets) > 1 or finished["batch_size"].nunique() > 1:
         return None
     measure = "time_to_target_seconds" if len(targets) else "train_seconds"
     first, second = finished.sort_values(measure, kind="stable").head(2).to_dict("records")

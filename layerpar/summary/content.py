@@ -29,6 +29,8 @@ class RankRecord:
         peak_memory_bytes: Highest resident memory of the process while training (on a GPU: highest
             memory allocated there).
         idle_memory_bytes: The same before there was any data or network.
+        flops: Floating-point operations of its forwards and backwards in all training steps, as far as they
+            are matrix products and convolutions; None where the steps of a phase are not alike.
         predicted_step_seconds: What a step should have kept it busy, by the measured times of its layers;
             None where nothing was cut among workers, and for a run of several phases.
         paused_seconds: Seconds of training segments during which it was stopped (Ctrl-Z, a suspended
@@ -45,13 +47,20 @@ class RankRecord:
     sent_bytes: int
     peak_memory_bytes: int
     idle_memory_bytes: int
+    flops: float | None
     predicted_step_seconds: float | None
     paused_seconds: float
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a run measured; None where it did not get that far."""
+    """What a run measured; None where it did not get that far.
+
+    Attributes of the work, None too where the steps of a phase are not alike:
+        gradient_evaluations: What all workers computed, in units of what the gradient of the whole network's
+            loss for one sample takes, by floating-point operations.
+        num_updates: How often the common weights changed.
+    """
 
     num_parameters: int | None = None
     num_layers: int | None = None
@@ -70,6 +79,8 @@ class Results:
     paused_seconds: float | None = None
     ranks: tuple[RankRecord, ...] = ()
     phase_seconds: tuple[float, ...] = ()
+    gradient_evaluations: float | None = None
+    num_updates: float | None = None
 
 
 def summary(config: RunConfig, status: str, results: Results) -> dict[str, Any]:
@@ -107,6 +118,9 @@ def summary(config: RunConfig, status: str, results: Results) -> dict[str, Any]:
         "target_accuracy": config.target_accuracy,
         "time_to_target_seconds": results.time_to_target_seconds,
         "steps": results.steps,
+        "samples_per_update": _samples_per_update(config),
+        "gradient_evaluations": results.gradient_evaluations,
+        "num_updates": results.num_updates,
         "start_seconds": results.start_seconds,
         "contended": results.contended,
         "paused_seconds": results.paused_seconds,
@@ -138,3 +152,9 @@ def _num_blocks(config: RunConfig, num_layers: int | None) -> int | None:
     if num_layers is None:
         return None
     return max(phase.config.mode.num_blocks(config.workers, num_layers) for phase in config.parts)
+
+
+def _samples_per_update(config: RunConfig) -> int | None:
+    """None where phases differ."""
+    found = {phase.config.mode.samples_per_update(phase.config) for phase in config.parts}
+    return found.pop() if len(found) == 1 else None

@@ -37,6 +37,7 @@ def gather_ranks(progress: Progress, stopwatch: Stopwatch, assignment: Assignmen
         sent_bytes=stopwatch.sent_bytes,
         peak_memory_bytes=progress.peak_memory_bytes,
         idle_memory_bytes=stopwatch.idle_memory_bytes,
+        flops=progress.flops,
         predicted_step_seconds=assignment.predicted_step_seconds if len(progress.assignments) == 1 else None,
         paused_seconds=stopwatch.paused_seconds,
     )
@@ -116,4 +117,6 @@ def results(
         paused_seconds=max(rank.paused_seconds for rank in ranks),
         ranks=ranks,
         phase_seconds=tuple(progress.phase_seconds),
+        gradient_evaluations=progress.gradient_evaluations,
+        num_updates=progress.updates,
     )

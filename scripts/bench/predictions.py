@@ -160,7 +160,7 @@ def _write_sleeps(folder: Path) -> None:
     network = configs[0].architecture.build((1, 16, 16), 10)
     sleeps = [layer.milliseconds / 1000 for layer in network.layers]
     nothing = [0.0] * len(sleeps)
-    profile = Profile(sleeps, sleeps, sleeps, nothing, nothing, nothing)
+    profile = Profile(sleeps, sleeps, sleeps, nothing, nothing, nothing, nothing, nothing)
     times = {recorded.head_key(config): {SAMPLES: profile} for config in configs}
     recorded.save(folder, recorded.Recorded(recorded.describe(configs[0]), "layers that sleep", times))
 

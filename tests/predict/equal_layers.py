@@ -19,7 +19,8 @@ def equal_layers(
     """Forward, and each backward, take a second over `samples` samples."""
     ones = [1.0] * count
     nothing = [0.0] * count
-    profile = Profile(ones, ones, ones, [update] * count, nothing, [head] * (count - 1) + [0.0])
+    heads = [head] * (count - 1) + [0.0]
+    profile = Profile(ones, ones, ones, [update] * count, nothing, heads, nothing, nothing)
     return Layers(
         times={samples: profile},
         outputs=[torch.zeros(2, features)] * count,

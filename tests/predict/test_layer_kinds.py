@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 def test_times_lie_on_a_line_between_two_sizes_and_are_in_proportion_outside() -> None:
     def profile(seconds: float) -> Profile:
         values = [seconds]
-        return Profile(values, values, values, [7.0], [8.0], values)
+        return Profile(values, values, values, [7.0], [8.0], values, [0.0], [0.0])
 
     layers = replace(equal_layers(1), times={8: profile(2.0), 16: profile(3.0)})
     found = {samples: layers.microbatch(samples).forward[0] for samples in (4, 8, 12, 16, 32)}
@@ -85,7 +85,7 @@ def test_every_kind_of_layer_is_measured_once_at_every_size() -> None:
     config = tiny("architecture.depth=200")
     info = config.dataset.info()
     layers = measuring.real_layers(measuring.kinds_of(config, info), config, CPU)
-    times = measuring.time_layers(config, info, layers, lambda shape: None, [8, 2])
+    times = measuring.time_layers(config, info, layers, lambda shape: None, [8, 2], splits_backward=False)
     assert sorted(times) == [2, 8]
     assert len(set(times[8].forward[1:-1])) == 1
     assert all(value > 0 for value in times[8].forward)

@@ -138,6 +138,8 @@ def summary(content: dict[str, Any], **measured: Any) -> dict[str, Any]:
         mode, 0
     ) * steps
     target = content["target_accuracy"]
+    work = {"sequential": None, "layerwise": 1.05 if local else 1.0}.get(mode, 1.0)
+    samples = steps * content["batch_size"]
     ranks = [
         {
             "rank": rank,
@@ -151,6 +153,7 @@ def summary(content: dict[str, Any], **measured: Any) -> dict[str, Any]:
             "peak_memory_bytes": (300 + rank) * MEBIBYTE,
             "idle_memory_bytes": 250 * MEBIBYTE,
             "paused_seconds": 0.0,
+            "flops": None if work is None else 6.0 * parameters * work * samples / workers,
             "predicted_step_seconds": 0.9 * seconds / steps if mode in ("pipeline", "layerwise") else None,
         }
         for rank in range(workers)
@@ -183,6 +186,9 @@ def summary(content: dict[str, Any], **measured: Any) -> dict[str, Any]:
         "target_accuracy": target,
         "time_to_target_seconds": 0.8 * seconds if target is not None and accuracy >= target else None,
         "steps": steps,
+        "samples_per_update": content["batch_size"],
+        "gradient_evaluations": None if work is None else work * samples,
+        "num_updates": None if work is None else steps,
         "start_seconds": 3.2,
         "contended": workers * threads > 2,
         "paused_seconds": 0.0,
@@ -194,14 +200,15 @@ def summary(content: dict[str, Any], **measured: Any) -> dict[str, Any]:
 
 def metrics(result: dict[str, Any], content: dict[str, Any]) -> list[dict[str, Any]]:
     """`metrics.jsonl`: two training lines and one evaluation per epoch, and the start of every phase."""
-    epochs, steps = content["epochs"], result["steps"]
+    epochs, steps, work = content["epochs"], result["steps"], result["gradient_evaluations"]
     lines: list[dict[str, Any]] = []
     for epoch in range(1, epochs + 1):
         begun = 0
         for name, phase in content.get("phases", {}).items():
             if begun == epoch - 1:
                 before = result["train_seconds"] * begun / epochs
-                lines.append({"event": "phase", "name": name, "epoch": begun, "train_seconds": before})
+                at = {"epoch": begun, "train_seconds": before, "gradient_evaluations": None}
+                lines.append({"event": "phase", "name": name, **at})
             begun += phase["epochs"]
         step, seconds = steps * epoch // epochs, result["train_seconds"] * epoch / epochs
         common = {
@@ -226,6 +233,7 @@ def metrics(result: dict[str, Any], content: dict[str, Any]) -> list[dict[str, A
                 "event": "evaluate",
                 "step": step,
                 "train_seconds": seconds,
+                "gradient_evaluations": work and work * epoch / epochs,
                 "test_accuracy": 0.1 + (result["test_accuracy"] - 0.1) * learned,
                 "test_loss": 2.3 * 0.4**epoch,
                 **common,

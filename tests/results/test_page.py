@@ -61,7 +61,7 @@ def test_the_page_tells_everything_and_loads_nothing(text: str, study: Path) -> 
     assert "Fastest to 95.00%: layerwise" in text
     assert "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz, 2 cores" in text
     assert "torch 2.10.0" in text
-    assert text.count("<figure") == 12
+    assert text.count("<figure") == 14
     assert text.count("<details") == 23 + 1, "every run, and the figures without data"
     assert f"failed: rank 1: killed by signal 9 ({study / 'broken'})" in text
     assert f"not read: {study / 'damaged'}: status.json is not whole JSON" in text

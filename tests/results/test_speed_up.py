@@ -9,6 +9,7 @@ from recorded import write_ended, write_run
 from layerpar.errors import UserError
 from layerpar.results.load import load
 from layerpar.results.speedup import with_speed_up
+from layerpar.results.tables import report_tables
 
 
 def seconds(value):
@@ -136,3 +137,29 @@ def test_efficiency_and_serial_fraction_are_those_of_amdahls_law(tmp_path):
     assert (found["cores"]["efficiency"], found["cores"]["serial_fraction"]) == (1.0, 0.0)
     assert found["serial"]["efficiency"] == 1.0
     assert math.isnan(found["serial"]["serial_fraction"])
+
+
+def test_a_batch_that_grows_with_the_workers_has_a_scaled_speed_up(tmp_path):
+    """A tenth of a worker's work is serial: Gustafson's law gives 0.1 + 0.9 W where that does not grow."""
+    write_run(tmp_path / "serial", measured={"samples_per_second": 1000.0}, batch_size=128)
+    write_run(tmp_path / "data", "data", workers=2, batch_size=256, measured={"samples_per_second": 1900.0})
+    write_run(tmp_path / "more", "data", workers=2, batch_size=512)
+    found = {
+        Path(run["path"]).name: run for run in with_speed_up(load([tmp_path]).summaries).to_dict("records")
+    }
+    assert (found["data"]["speed_up"], found["data"]["efficiency"]) == (1.9, 0.95)
+    assert [found[name]["scaled"] for name in ("serial", "data", "more")] == [False, True, False]
+    assert math.isnan(found["data"]["serial_fraction"])
+    assert found["more"]["speed_up_missing"] == "the nearest serial run differs in batch_size"
+
+
+def test_a_scaled_speed_up_says_so_in_the_table_and_has_no_verdict(tmp_path):
+    for seed in range(2):
+        write_run(tmp_path / f"serial{seed}", batch_size=128, seed=seed)
+        write_run(tmp_path / f"data{seed}", "data", workers=2, batch_size=256, seed=seed)
+    (table,) = report_tables(load([tmp_path]))
+    (row,) = (row for row in table.rows if row[0] == "data")
+    assert any(cell.endswith(" scaled") for cell in row)
+    assert any(note.startswith("scaled speed-up: samples per second") for note in table.notes)
+    assert "verdict" not in table.heads
+    assert table.conclusion is None

@@ -65,7 +65,7 @@ def test_a_pipe_gets_its_lines_whole(runs):
     assert re.split(r"\s{2,}", row.strip()) == [
         *("layerwise local", "replace", "2", "1", "97.10 ± 0.25", "5.25 ± 0.62", "2.09 ± 0.23"),
         *("105", "-0.043", "faster, level accuracy", "∞ (2 of 3 reached)"),
-        *("5.00", "11.5", "0.50", "10.5", "51.0", "3 done"),
+        *("5.00", "11.5", "0.50", "10.5", "134", "5.98", "1.05", "51.0", "3 done"),
     ]
 
 

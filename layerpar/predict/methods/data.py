@@ -22,21 +22,25 @@ FIRST_BUCKET = MEBIBYTE
 """`DistributedDataParallel` closes its first bucket early, so that the exchange begins early."""
 
 
-def buckets(ready: Iterable[tuple[float, int]], capacity: int) -> list[tuple[float, int]]:
+def buckets(
+    ready: Iterable[tuple[float, int]], capacity: int, seconds_per_byte: float = 0.0
+) -> list[tuple[float, int]]:
     """When each bucket is full, and its bytes.
 
     Args:
-        ready: When each gradient is there, and its bytes, in that order.
+        ready: When each gradient is there, and its bytes, in that order, were nothing exchanged meanwhile.
         capacity: Bytes with which every bucket but the first is full.
+        seconds_per_byte: By which the exchange of a bucket holds up what is computed after it.
     """
     full: list[tuple[float, int]] = []
-    limit, held, last = min(FIRST_BUCKET, capacity), 0, 0.0
+    limit, held, last, late = min(FIRST_BUCKET, capacity), 0, 0.0, 0.0
     for last, num_bytes in ready:
         held += num_bytes
         if held >= limit:
-            full.append((last, held))
+            full.append((last + late, held))
+            late += seconds_per_byte * held
             limit, held = capacity, 0
-    return [*full, (last, held)] if held else full
+    return [*full, (last + late, held)] if held else full
 
 
 def exchanged(full: Iterable[tuple[float, int]], link: Link, workers: int) -> float:
@@ -65,6 +69,7 @@ class DataMethod:
         if self.workers == 1:
             seconds, rounds = computing, 0.0
         elif self.every is None:
+            computing += sum(layers.step().copy)
             seconds, rounds = self._overlapped(layers, link), 1.0
         else:
             rounds = -(-steps // self.every) / steps
@@ -80,16 +85,17 @@ class DataMethod:
         return Prediction(seconds, 1 - computing / seconds, sent, memory, [])
 
     def _overlapped(self, layers: Layers, link: Link) -> float:
-        """A step whose last micro-batch sends each bucket as soon as it is full."""
-        one, update = layers.microbatch(self.samples), sum(layers.step().update)
-        cost = stage_cost(one)
-        now = (self.microbatches - 1) * cost(0, len(layers)) + sum(one.forward)
+        """A step whose last micro-batch copies its gradients into buckets, and sends each once it is full."""
+        one, once = layers.microbatch(self.samples, self.microbatches), layers.step()
+        now = (self.microbatches - 1) * stage_cost(one)(0, len(layers)) + sum(one.forward)
         ready = []
         for layer in reversed(range(len(layers))):
             now += one.backward_weights[layer] + (one.backward_input[layer] if layer else 0.0)
+            now += once.copy[layer]
             ready += [(now, num_bytes) for num_bytes in reversed(layers.parameters[layer])]
-        reduced = exchanged(buckets(ready, self.bucket_bytes), link, self.workers)
-        return max(now, reduced) + update
+        copied = 4 * (self.workers - 1) / self.workers * link.core_seconds  # of bytes sent and received
+        full = buckets(ready, self.bucket_bytes, copied)
+        return max(full[-1][0], exchanged(full, link, self.workers)) + sum(once.update)
 
 
 @method.register

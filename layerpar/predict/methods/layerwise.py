@@ -132,7 +132,7 @@ class LayerwiseMethod:
 
     def _block_seconds(self, layers: Layers, link: Link, division: Division) -> list[BlockSeconds]:
         exchange = self._exchange
-        microbatch = layers.microbatch(self.samples)
+        microbatch = layers.microbatch(self.samples, self._microbatches)
         both = self._objective.cost(microbatch, exchange=exchange)
         update = self._objective.cost(layers.step(), exchange=exchange)
         found = []

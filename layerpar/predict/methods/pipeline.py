@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from layerpar.config import RunConfig
 from layerpar.modes.pipeline import Pipeline, stage_cost
@@ -31,21 +31,35 @@ SIMULATED_STEPS = 3
 
 
 class StageSeconds(NamedTuple):
-    """How long a stage's actions take, of one micro-batch; `update` of a step."""
+    """How long a stage's actions take, of one micro-batch; `update` of a step.
+
+    A backward in two parts, I and W, takes `split` longer. The first stage, which has no gradient to give
+    on, does nothing for I and all of its backward for W.
+    """
 
     forward: float
     backward_input: float
     backward_weights: float
     update: float
+    split: float = 0.0
+    is_first: bool = False
 
     def of(self, kind: str) -> float:
         """Of an action of a kind: F, B, I or W."""
+        whole = self.backward_input + self.backward_weights
+        if self.is_first:
+            return {"F": self.forward, "B": whole, "I": 0.0, "W": whole}[kind]
         return {
             "F": self.forward,
-            "B": self.backward_input + self.backward_weights,
-            "I": self.backward_input,
-            "W": self.backward_weights,
+            "B": whole,
+            "I": self.backward_input + self.split / 2,
+            "W": self.backward_weights + self.split / 2,
         }[kind]
+
+
+def splits_backward(mode: Any) -> bool:
+    """Whether a mode is a pipeline whose schedule takes gradients by inputs and by weights apart."""
+    return isinstance(mode, Pipeline) and SCHEDULES[mode.schedule].splits_backward
 
 
 def pipeline_tasks(
@@ -155,13 +169,15 @@ class PipelineMethod:
         return cut.balanced(cost, len(layers), num_stages)
 
     def _stage_seconds(self, layers: Layers, parts: list[range]) -> list[StageSeconds]:
-        one, update = layers.microbatch(self.samples), layers.step().update
+        one, update = layers.microbatch(self.samples, self.mode.microbatches), layers.step().update
         return [
             StageSeconds(
                 sum(one.forward[part.start : part.stop]),
                 sum(one.backward_input[max(part.start, 1) : part.stop]),
                 sum(one.backward_weights[part.start : part.stop]),
                 sum(update[part.start : part.stop]),
+                sum(one.split[part.start : part.stop]),
+                part.start == 0,
             )
             for part in parts
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -21,10 +22,14 @@ FIGURES: dict[str, Callable[[Runs], Figure]] = {
     "speedup_vs_depth": speed_up.against_depth,
     "speedup_vs_parameters": speed_up.against_parameters,
     "speedup_vs_workers": speed_up.against_workers,
+    "efficiency_vs_workers": scaling.efficiency,
+    "scaled_speedup_vs_workers": partial(speed_up.against_workers, scaled=True),
+    "scaled_efficiency_vs_workers": partial(scaling.efficiency, scaled=True),
     "accuracy_vs_time": learning.accuracy_against_time,
     "accuracy_vs_epoch": learning.accuracy_against_epoch,
     "loss_vs_time": learning.loss_against_time,
     "loss_vs_epoch": learning.loss_against_epoch,
+    "loss_vs_gradient_evaluations": learning.loss_against_gradient_evaluations,
     "accuracy_vs_blocks": blocks.against_blocks,
     "time_to_target": learning.time_to_target,
     "where_the_time_goes": workers.where_the_time_goes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -38,6 +38,11 @@ class Measure:
     most: float = math.inf
 
 
+AXES = {
+    "train_seconds": "train seconds",
+    "gradient_evaluations": "gradient evaluations of all workers, by their operations",
+}
+
 ACCURACY = Measure("accuracy", " (%)", 100, 100)
 LOSS = Measure("loss")
 
@@ -62,6 +67,21 @@ def loss_against_epoch(loaded: Runs) -> Figure:
     return _curves(loaded, LOSS, "epoch", words="epochs")
 
 
+def loss_against_gradient_evaluations(loaded: Runs) -> Figure:
+    """Test loss over gradient evaluations of all workers; panels as of accuracy.
+
+    Ways of training whose work was not counted are left out.
+    """
+    counted = loaded.evaluations.get("gradient_evaluations", pd.Series(dtype=float)).notna()
+    need(bool(counted.any()), "needs a run whose work was counted, such as mode=serial")
+    known = set(loaded.evaluations.loc[counted, "path"])
+    runs = loaded.summaries
+    chosen = replace(
+        loaded, summaries=runs[runs["path"].isin(known)], evaluations=loaded.evaluations[counted]
+    )
+    return _curves(chosen, LOSS, "gradient_evaluations", words="gradient evaluations")
+
+
 def _curves(loaded: Runs, measure: Measure, x: str, *, words: str) -> Figure:
     runs = with_series(finished(loaded.summaries))
     need(evaluations_per_run(loaded) > 1, "needs a run with two evaluations")
@@ -82,7 +102,7 @@ def _curves(loaded: Runs, measure: Measure, x: str, *, words: str) -> Figure:
     for ax, (_, members) in zip(axes, chosen, strict=True):
         draw_curves(ax, members, loaded.evaluations, x, measure, styles)
         _draw_borders(ax, members, loaded.phases, x, styles)
-        ax.set_xlabel({"train_seconds": "train seconds"}.get(x, x))
+        ax.set_xlabel(AXES.get(x, x))
         if x == "epoch":
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
@@ -108,7 +128,8 @@ def draw_curves(
     styles: dict[str, palette.Style],
 ) -> None:
     """The mean of every series, with a band of its 95 % interval over seeds, and the target accuracy."""
-    measured = evaluations[["path", "step", "epoch", "train_seconds", measure.column]]
+    wanted = dict.fromkeys(["path", "step", "epoch", "train_seconds", x, measure.column])
+    measured = evaluations[list(wanted)]
     rows = runs[["path", "series", "contended"]].merge(measured, on="path")
     columns = list(dict.fromkeys([x, measure.column]))
     for name, curve in mean_over_seeds(rows, ["series", "step"], columns).groupby("series", sort=False):
@@ -138,8 +159,10 @@ def _draw_borders(
 
     Series write their names at several heights in turn; borders that several share are drawn once.
     """
-    starts = runs[["path", "series", "contended"]].merge(phases[["path", "name", "epoch", "train_seconds"]])
-    starts = starts[starts["epoch"] > 0]
+    starts = runs[["path", "series", "contended"]].merge(
+        phases.reindex(columns=["path", "name", *dict.fromkeys(["epoch", x])])
+    )
+    starts = starts[(starts["epoch"] > 0) & starts[x].notna()]
     means = mean_over_seeds(starts, ["series", "name"], [x]).drop_duplicates(["name", x])
     risen = 0.3 * ax.get_xlim()[1]
     for order, (series, borders) in enumerate(means.groupby("series", sort=False)):

@@ -17,6 +17,13 @@ AMOUNT = ("epochs", "dataset.num_train", "dataset.train_limit")
 """How much work there was; a ratio of seconds does not show it."""
 
 
+def growing(runs: pd.DataFrame) -> tuple[str, ...]:
+    """The settings that grow with the workers, where each worker has the same part of every batch."""
+    each = runs["batch_size"] / runs["workers"]
+    grows = each.nunique() == 1 and runs["batch_size"].nunique() > 1
+    return ("batch_size", *AMOUNT) if grows else ()
+
+
 class FigureSkippedError(Exception):
     """A figure that the runs have not the data for: what it would take."""
 

@@ -1,6 +1,8 @@
-"""What more workers cost: communication and memory against their number."""
+"""What more workers bring and cost: efficiency, communication and memory against their number."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,14 +14,35 @@ from layerpar.results.plots import layout, palette
 from layerpar.results.plots.panels import (
     SIZES,
     finished,
+    growing,
     mean_over_seeds,
     need,
     orders,
     panels,
     with_series,
 )
+from layerpar.results.speedup import with_speed_up
 
 MEBIBYTE = 2**20
+
+
+def efficiency(loaded: Runs, *, scaled: bool = False) -> Figure:
+    """Speed-up per worker over workers, in per cent; a panel per task.
+
+    Args:
+        loaded: The runs.
+        scaled: Of weak scaling, where the work grows with the workers.
+    """
+    runs = with_speed_up(finished(loaded.summaries))
+    runs = runs[(runs["scaled"] == scaled) | (scaled & (runs["workers"] == 1))]
+    kind = "scaled speed-up" if scaled else "speed-up"
+    return _against_workers(
+        replace(loaded, summaries=runs),
+        "efficiency",
+        title=f"Efficiency against workers: {'weak' if scaled else 'strong'} scaling",
+        ylabel=f"{kind} per worker (%)",
+        scale=100,
+    )
 
 
 def communication(loaded: Runs) -> Figure:
@@ -56,9 +79,9 @@ def memory(loaded: Runs) -> Figure:
 
 def _against_workers(loaded: Runs, measure: str, *, title: str, ylabel: str, scale: float = 1.0) -> Figure:
     runs = finished(loaded.summaries)
-    runs = with_series(
-        runs[runs[measure].notna()], ignore=("workers", "mode.replicas", *SIZES), mark_contended=False
-    )
+    runs = runs[runs[measure].notna()]
+    hidden = ("workers", "mode.replicas", *SIZES, *growing(runs))
+    runs = with_series(runs, ignore=hidden, mark_contended=False)
     chosen = [(name, members) for name, members in panels(runs, TASK) if _spans(members)]
     need(len(chosen) > 0, "needs one way of training with two numbers of workers")
     drawn = pd.concat([members for _, members in chosen])

@@ -65,13 +65,17 @@ def against_parameters(loaded: Runs) -> Figure:
     return figure
 
 
-def against_workers(loaded: Runs) -> Figure:
-    """Speed-up over workers with the ideal line; a panel for each data set, architecture, depth and width."""
+def against_workers(loaded: Runs, *, scaled: bool = False) -> Figure:
+    """Speed-up over workers with the ideal line; a panel for each data set, architecture, depth and width.
+
+    Args:
+        loaded: The runs.
+        scaled: Of weak scaling, where the work grows with the workers.
+    """
     panel = ("dataset", "architecture", "depth", "width")
-    hidden = ("workers", "mode.replicas", *SIZES)
-    figure, axes, points = _speed_up(
-        loaded, "workers", panel, hidden, title="Speed-up against workers", ideal=True
-    )
+    hidden = ("workers", "mode.replicas", *SIZES, *(("batch_size", *AMOUNT) if scaled else ()))
+    title = "Scaled speed-up against workers" if scaled else "Speed-up against workers"
+    figure, axes, points = _speed_up(loaded, "workers", panel, hidden, title=title, ideal=True, scaled=scaled)
     for ax, drawn in zip(axes, points, strict=True):
         most = drawn["workers"].max()
         ax.plot([1, most], [1, most], color=palette.GREY, linewidth=1, linestyle="dotted", zorder=1)
@@ -81,11 +85,19 @@ def against_workers(loaded: Runs) -> Figure:
 
 
 def _speed_up(
-    loaded: Runs, x: str, keys: Sequence[str], hidden: Collection[str], *, title: str, ideal: bool = False
+    loaded: Runs,
+    x: str,
+    keys: Sequence[str],
+    hidden: Collection[str],
+    *,
+    title: str,
+    ideal: bool = False,
+    scaled: bool = False,
 ) -> tuple[Figure, list[Axes], list[pd.DataFrame]]:
     """The figure, its panels, and the points in each."""
     runs = with_speed_up(finished(loaded.summaries))
-    measured = runs[runs["speed_up"].notna() & ~runs["is_unit"]]
+    own = (runs["scaled"] == scaled) | (scaled & (runs["workers"] == 1))
+    measured = runs[runs["speed_up"].notna() & ~runs["is_unit"] & own]
     need(len(measured) > 0, "no run has a matching serial run")
     measured = with_series(measured, ignore=hidden, mark_contended=False)
     chosen = [(name, points) for name, points in _points(measured, x, keys) if _spans(points, x)]
@@ -97,7 +109,8 @@ def _speed_up(
     handles = [UNIT, *([IDEAL] if ideal else []), *(palette.handle(name, styles[name]) for name in series)]
     handles += [HOLLOW] if any(points["contended"].any() for _, points in chosen) else []
     titles = [name for name, _ in chosen]
-    figure, axes = layout.grid(title, caption, titles, ylabel="times faster than serial", handles=handles)
+    ylabel = "times the samples per second of serial" if scaled else "times faster than serial"
+    figure, axes = layout.grid(title, caption, titles, ylabel=ylabel, handles=handles)
     top = max((points["speed_up"] + points["speed_up_ci95"]).max() for _, points in chosen)
     top = max(top, *(points[x].max() for _, points in chosen)) if ideal else top
     for ax, (_, points) in zip(axes, chosen, strict=True):

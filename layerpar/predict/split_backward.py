@@ -1,0 +1,35 @@
+"""A backward in two parts, as zero-bubble schedules run it: first to the inputs, later to the weights.
+
+The only place that calls torch's own functions for it, which walk the graph of a stage in Python.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+
+from layerpar.measure.stopwatch import synchronize
+
+
+def time_split(layer: nn.Module, inputs: Tensor) -> float:
+    """Seconds of both parts together, for one layer.
+
+    Args:
+        layer: With weights.
+        inputs: Of a micro-batch.
+    """
+    from torch.distributed.pipelining import _backward  # takes two seconds
+
+    leaf = inputs.clone().requires_grad_()
+    outputs = layer(leaf)
+    upstream = torch.rand_like(outputs)
+    synchronize(inputs.device)
+    before = perf_counter()
+    _, groups = _backward.stage_backward_input([outputs], [upstream], [leaf], layer.parameters())
+    _backward.stage_backward_weight(layer.parameters(), groups)
+    synchronize(inputs.device)
+    seconds = perf_counter() - before
+    layer.zero_grad(set_to_none=True)
+    return seconds
