@@ -149,7 +149,7 @@ def resume(arguments: list[str], *, started: float) -> int:
     given = parser.parse_args(arguments)
     changes = dict(_change(text) for text in given.changes)
     from layerpar.results.show import show_run
-    from layerpar.run import resume as go_on
+    from layerpar.resume import resume as go_on
 
     with carrying_out(Session("resume", arguments, started)) as session:
         outcome = go_on(given.directory, changes, session.console, started=started)

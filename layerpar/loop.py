@@ -9,12 +9,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from layerpar.config import RunConfig
 from layerpar.datasets.base import Batch, Loader
 from layerpar.engine.contract import Engine, StepResult
-from layerpar.engine.gather import from_owner
 from layerpar.measure.live import LiveStep
 from layerpar.measure.losses import FiniteLosses
 from layerpar.measure.stopwatch import Stopwatch
@@ -175,25 +174,6 @@ def _train_segment(
     progress.train_seconds += longest
     progress.phase_seconds[-1] += longest
     return Segment(means, lines)
-
-
-def evaluate(engine: Engine, batches: Iterable[Batch]) -> tuple[float, float]:
-    """Accuracy and mean cross-entropy over `batches`, on every rank. Collective.
-
-    Draws nothing from torch's global generators that training would miss.
-    """
-    correct, loss, count = 0, 0.0, 0
-    with torch.random.fork_rng():
-        for batch in batches:
-            logits = engine.predict(batch)
-            if logits is None:
-                continue
-            logits = logits.float()
-            correct += int((logits.argmax(1) == batch.labels).sum())
-            loss += float(nn.functional.cross_entropy(logits, batch.labels, reduction="sum"))
-            count += len(batch.labels)
-    scores = (correct / count, loss / count) if engine.owner else None
-    return from_owner(scores, owner=engine.owner)
 
 
 def _reduce(results: list[StepResult], seconds: float) -> tuple[dict[str, float], float]:

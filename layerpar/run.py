@@ -1,9 +1,10 @@
-"""One run in the parent process: check, directory, launch; and the same from a checkpoint on."""
+"""One run in the parent process: check it, prepare its directory, launch its workers, record how they end."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
@@ -12,13 +13,34 @@ from rich.console import Console
 
 from layerpar import checkpoint
 from layerpar.check import check
-from layerpar.config import RunConfig, load, parse
-from layerpar.errors import UserError, require
+from layerpar.config import RunConfig
+from layerpar.errors import UserError
+from layerpar.launchers.base import Interrupted, WorkerError
 from layerpar.measure.status import exclusive_lock, read_status, write_status
-from layerpar.measure.writing import whole, write_json
+from layerpar.measure.writing import write_json, write_text
 from layerpar.paths import RunDirectory
+from layerpar.progress import show_progress
 from layerpar.summary.content import Results, summary
-from layerpar.supervise import Outcome, end, launch_and_record
+
+FULL_BYTES = 2**16
+"""A disk with less room than this is full: no message of a worker that died of it can be counted on."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        directory: The run's.
+        status: done, failed, diverged or refused.
+        message: What went wrong, None if nothing did.
+        before: It had ended so before, and nothing was done now.
+    """
+
+    directory: RunDirectory
+    status: str
+    message: str | None
+    before: bool = False
 
 
 def execute(
@@ -57,11 +79,11 @@ def execute(
             return ended
         folder = checkpoint.newest(directory) if again else None
         if folder is not None:
-            return _go_on(config, directory, folder, console, label=label, started=started)
+            return go_on(config, directory, folder, console, label=label, started=started)
         if directory.run_yaml.exists():
-            clear_incomplete(directory)
+            _clear_incomplete(directory)
         write_status(directory, "created", phase="starting")
-        write_yaml(directory.run_yaml, composed)
+        write_text(directory.run_yaml, OmegaConf.to_yaml(composed, resolve=True))
         write_json(directory.summary, summary(config, "created", Results()))
         if composition is not None:
             directory.hydra.mkdir(exist_ok=True)
@@ -70,9 +92,9 @@ def execute(
         try:
             steps = _num_steps(config)
         except UserError as error:
-            end(directory, config, "refused", str(error))
+            _end(directory, config, "refused", str(error))
             raise
-        return launch_and_record(config, directory, console, label=label, steps=steps, started=started)
+        return _launch_and_record(config, directory, console, label=label, steps=steps, started=started)
 
 
 def _earlier(directory: RunDirectory, composed: DictConfig, again: bool) -> Outcome | None:
@@ -92,78 +114,7 @@ def _earlier(directory: RunDirectory, composed: DictConfig, again: bool) -> Outc
     return None
 
 
-def resume(root: Path, changes: Mapping[str, int], console: Console, *, started: float) -> Outcome:
-    """Go on with a run that was stopped, from its last checkpoint.
-
-    Args:
-        root: The run's directory.
-        changes: `epochs` to end with, `workers`; may be empty.
-        console: Where progress is shown.
-        started: Unix time at which the command was given.
-
-    Raises:
-        UserError: there is nothing to go on with, the run still goes on, or a change would alter the result.
-        Interrupted: the user or the system stopped it again.
-    """
-    directory = RunDirectory(root.absolute())
-    require(
-        directory.run_yaml.exists() and directory.status.exists(),
-        f"{root} holds no run; try one of the directories that hold a {directory.run_yaml.name}",
-    )
-    with exclusive_lock(directory):
-        status, name = read_status(directory), quote(str(root))
-        more = status["status"] == "done" and "epochs" in changes
-        reasons = {
-            "done": f"is done; try layerpar report {name}, or layerpar resume {name} epochs=MORE",
-            "refused": f"never began ({status['message']}); try layerpar train",
-            "diverged": f"would diverge again ({status['message']}); try layerpar train",
-        }
-        require(more or status["status"] not in reasons, f"{root} {reasons.get(status['status'])}")
-        folder = checkpoint.newest(directory)
-        missing = "has no checkpoint yet; try layerpar train"
-        if more:
-            missing = "kept no checkpoint; try layerpar train keep_checkpoint=true"
-        require(folder is not None, f"{root} {missing}")
-        assert folder is not None
-        before, composed = load(directory.run_yaml), OmegaConf.load(directory.run_yaml)
-        assert isinstance(composed, DictConfig)
-        composed.update(changes)
-        config = parse(composed)
-        epoch = int(folder.name)
-        require(
-            not more or config.epochs > epoch,
-            f"epochs={config.epochs} are done already; try epochs={epoch + 1}",
-        )
-        _check_changes(before, config, epoch=epoch)
-        label = " → ".join(phase.name for phase in config.parts)
-        changed = composed if changes else None
-        return _go_on(config, directory, folder, console, label=label, started=started, changed=changed)
-
-
-def _check_changes(before: RunConfig, after: RunConfig, *, epoch: int) -> None:
-    """Refuse changes that would alter what the checkpoint's epochs have come to.
-
-    Raises:
-        UserError: names the change that is one.
-    """
-    if after.epochs != before.epochs:
-        require(after.epochs > epoch, f"epochs={after.epochs} are done already; try epochs={epoch + 1}")
-        for phase in before.parts:
-            require(
-                phase.config.mode.extends,
-                f"{phase.name} plans its steps for epochs={before.epochs}; leave out epochs={after.epochs}",
-            )
-    if after.workers != before.workers:
-        for old, new in zip(before.parts, after.parts, strict=True):
-            reason = old.config.mode.cannot_move(old.config, new.config)
-            require(
-                reason is None,
-                f"{old.name}: another number of workers would change the result, since {reason}; "
-                f"leave out workers={after.workers}",
-            )
-
-
-def _go_on(
+def go_on(
     config: RunConfig,
     directory: RunDirectory,
     folder: Path,
@@ -178,7 +129,7 @@ def _go_on(
     steps = _num_steps(config)
     offset = checkpoint.cut_metrics(directory, folder)
     if changed is not None:
-        write_yaml(directory.run_yaml, changed)
+        write_text(directory.run_yaml, OmegaConf.to_yaml(changed, resolve=True))
     checkpoint.clear_unfinished(directory)
     shutil.rmtree(directory.logs, ignore_errors=True)  # an old error would name the wrong worker
     write_json(directory.summary, summary(config, "created", Results()))
@@ -186,12 +137,12 @@ def _go_on(
     console.print(
         f"{label}  goes on after epoch {folder.name} of {config.epochs}", markup=False, highlight=False
     )
-    return launch_and_record(
+    return _launch_and_record(
         config, directory, console, label=label, steps=steps, started=started, offset=offset
     )
 
 
-def clear_incomplete(directory: RunDirectory) -> None:
+def _clear_incomplete(directory: RunDirectory) -> None:
     """Remove what an attempt without a checkpoint has left; it is begun anew."""
     checkpoint.clear_unfinished(directory)
     for path in (directory.logs, directory.tensorboard):
@@ -215,7 +166,67 @@ def _num_steps(config: RunConfig) -> int:
     return config.epochs * (check(config).num_train // config.batch_size)
 
 
-def write_yaml(path: Path, content: DictConfig) -> None:
-    """Write a configuration, interpolations resolved, whole or not at all."""
-    with whole(path) as file:
-        file.write(OmegaConf.to_yaml(content, resolve=True).encode())
+def _launch_and_record(
+    config: RunConfig,
+    directory: RunDirectory,
+    console: Console,
+    *,
+    label: str,
+    steps: int,
+    started: float,
+    offset: int = 0,
+) -> Outcome:
+    """Launch the workers on a prepared directory that is locked, and write down how they end.
+
+    Once the status is `done` nothing changes it: what dies afterwards has done its work.
+
+    Args:
+        config: The run.
+        directory: The run's.
+        console: Where progress is shown.
+        label: Names the run there.
+        steps: Optimizer steps of the whole run.
+        started: Unix time at which the command was given.
+        offset: Bytes of `metrics.jsonl` that were there before.
+
+    Raises:
+        Interrupted: the user or the system stopped it; the status says so and no worker is left.
+    """
+    try:
+        with show_progress(console, directory, label=label, total_steps=steps, offset=offset):
+            config.launcher.launch(directory, workers=config.num_workers, started=started)
+    except Interrupted as error:
+        if not _is_done(directory, config):
+            _end(directory, config, "interrupted", str(error))
+        raise
+    except WorkerError as error:
+        if not _is_done(directory, config):
+            return _failed(directory, config, error)
+    _is_done(directory, config)
+    return Outcome(directory, "done", None)
+
+
+def _is_done(directory: RunDirectory, config: RunConfig) -> bool:
+    done = read_status(directory)["status"] == "done"
+    if done and not config.keep_checkpoint:
+        checkpoint.remove(directory)  # the worker that does so may have died before
+    return done
+
+
+def _failed(directory: RunDirectory, config: RunConfig, error: WorkerError) -> Outcome:
+    last = read_status(directory)
+    if last["status"] == "diverged":
+        write_json(directory.summary, summary(config, "diverged", Results()))
+        return Outcome(directory, "diverged", last["message"])
+    message = str(error)
+    if shutil.disk_usage(directory.root).free < FULL_BYTES:
+        message = f"the disk of {directory.root} is full; free some of it"
+    _end(directory, config, "failed", message, rank=error.rank)
+    return Outcome(directory, "failed", message)
+
+
+def _end(directory: RunDirectory, config: RunConfig, status: str, message: str, **details: int) -> None:
+    """Write how a run ended, on a full disk into the room that what it left unfinished takes."""
+    checkpoint.clear_unfinished(directory)
+    write_status(directory, status, message=message, **details)
+    write_json(directory.summary, summary(config, status, Results()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Iterator
@@ -14,23 +13,23 @@ import torch
 import torch.distributed as dist
 
 from layerpar import checkpoint
-from layerpar.config import Phase, RunConfig, load
+from layerpar.config import RunConfig, load
 from layerpar.datasets.base import Loader
 from layerpar.engine.contract import Engine, Workload
 from layerpar.errors import DivergedError, RefusedError, UserError, require
-from layerpar.loop import Progress, Segment, evaluate, train_epoch, warm_up
+from layerpar.loop import Progress, train_epoch, warm_up
 from layerpar.measure import environment, pauses, trace
-from layerpar.measure.live import LiveStep
-from layerpar.measure.metrics import MetricsLog
 from layerpar.measure.status import exclusive_lock, read_status, write_status
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.measure.writing import write_json, write_tensors
 from layerpar.paths import RunDirectory
 from layerpar.phases import assemble, hand_over
+from layerpar.records import Records
 from layerpar.rendezvous import liveness
 from layerpar.rendezvous.ranks import Ranks, join, worker_device
+from layerpar.scoring import score
 from layerpar.seeds import random_state, seed_generators, set_random_state
-from layerpar.summary.content import Results, method, summary
+from layerpar.summary.content import Results, summary
 from layerpar.summary.gather import gather_contention, gather_environment, gather_ranks, results
 from layerpar.variables import PARENT, STARTED
 from layerpar.work import Work, add_work, count_work
@@ -166,8 +165,9 @@ class Trainer:
             )
             if saved is not None:
                 engine.load_state_dict(saved["engine"])
-            if engine.owner:
-                self._say(config.parts[index], "warmup")
+            records = Records(self.directory, config, config.parts[index]) if engine.owner else None
+            if records is not None:
+                records.say("warmup")
             work = None
             if self.progress.epoch < ends[index]:
                 work = count_work(engine, loader, config.parts[index].config, workload)
@@ -176,113 +176,63 @@ class Trainer:
             if saved is None:
                 # After measuring, compiling and warm-up, whose draws must not matter.
                 seed_generators(config.seed, "phase", index, "rank", ranks.rank)
-                self._begin_phase(config.parts[index], engine, started=started)
+                self._begin_phase(engine, started=started)
             else:
                 set_random_state(saved["random"], device)
                 self.progress.assignments[-1] = (engine.assignment.block, engine.assignment.layers)
                 if engine.owner and folder is not None:
                     checkpoint.cut_metrics(self.directory, folder)
-            self._train_phase(index, engine, loader, work, last_epoch=ends[index])
+            if records is not None:
+                records.open()
+                if saved is None:
+                    records.begin(self.progress, engine.decisions)
+            self._train_phase(index, engine, loader, work, records, last_epoch=ends[index])
+            if records is not None:
+                records.close()
             if index + 1 < len(config.parts):
                 handed_over = hand_over(config, index, engine)
             saved = None
         return workload, engine
 
-    def _begin_phase(self, phase: Phase, engine: Engine, *, started: float) -> None:
-        """Write down that a phase begins."""
+    def _begin_phase(self, engine: Engine, *, started: float) -> None:
         progress = self.progress
         if progress.epoch == 0:
             progress.start_seconds = time.time() - started
         progress.assignments.append((engine.assignment.block, engine.assignment.layers))
         progress.phase_seconds.append(0.0)
-        if not engine.owner:
-            return
-        log = MetricsLog(self.directory)
-        if self.config.phases:
-            at = {key: getattr(progress, key) for key in ("epoch", "train_seconds", "gradient_evaluations")}
-            log.write("phase", name=phase.name, **method(phase.config), **at)
-        if engine.decisions:
-            log.write("engine", **engine.decisions)
-        log.close()
 
     def _train_phase(
-        self, index: int, engine: Engine, loader: Loader, work: Work | None, *, last_epoch: int
+        self,
+        index: int,
+        engine: Engine,
+        loader: Loader,
+        work: Work | None,
+        records: Records | None,
+        *,
+        last_epoch: int,
     ) -> None:
         """The epochs of a phase that are left, with evaluations and checkpoints. Collective."""
-        config, progress, phase = self.config, self.progress, self.config.parts[index]
-        log = MetricsLog(self.directory, tensorboard=config.tensorboard) if engine.owner else None
-        live = LiveStep(self.directory.live) if engine.owner else None
+        config, progress, stopwatch = self.config, self.progress, self.stopwatch
+        live = None if records is None else records.live
         while progress.epoch < last_epoch:
-            if engine.owner:
-                self._say(phase, "training")
+            if records is not None:
+                records.say("training")
             steps = progress.step
-            for segment in train_epoch(engine, loader, config, progress, stopwatch=self.stopwatch, live=live):
+            for segment in train_epoch(engine, loader, config, progress, stopwatch=stopwatch, live=live):
                 add_work(progress, work, steps=progress.step - steps)
                 steps = progress.step
                 if config.trace_steps and len(progress.evaluations) == 0:
-                    spans, start = self.stopwatch.spans, self.stopwatch.segment_start
-                    layers = engine.assignment.layers
-                    trace.write(self.directory, spans, segment_start=start, layers=layers)
-                if engine.owner:
-                    self._say(phase, "evaluating")
-                self._evaluate(phase, engine, loader, segment, log)
+                    layers, start = engine.assignment.layers, stopwatch.segment_start
+                    trace.write(self.directory, stopwatch.spans, segment_start=start, layers=layers)
+                if records is not None:
+                    records.say("evaluating")
+                scores = score(engine, loader, config, progress)
+                peak = environment.peak_memory_bytes(stopwatch.device)
+                progress.peak_memory_bytes = max(progress.peak_memory_bytes, peak)
+                if records is not None:
+                    records.add(segment, progress, scores)
             if _is_due(config, progress.epoch):
                 self._save_checkpoint(index, engine)
-        if log is not None and live is not None:
-            log.close()
-            live.close()
-
-    def _evaluate(
-        self, phase: Phase, engine: Engine, loader: Loader, segment: Segment, log: MetricsLog | None
-    ) -> None:
-        """Score the network after a segment, and write down what both have shown. Collective."""
-        config, progress = self.config, self.progress
-        scores = self._score(engine, loader)
-        peak = environment.peak_memory_bytes(self.stopwatch.device)
-        progress.peak_memory_bytes = max(progress.peak_memory_bytes, peak)
-        if log is None:
-            return
-        for line in segment.lines:
-            log.write("train", **line)
-        log.write(
-            "evaluate",
-            epoch=progress.epoch,
-            step=progress.step,
-            train_seconds=progress.train_seconds,
-            samples_per_second=progress.step * config.batch_size / progress.train_seconds,
-            gradient_evaluations=progress.gradient_evaluations,
-            **scores,
-            **({"phase": phase.name} if config.phases else {}),
-            **segment.means,
-        )
-
-    def _score(self, engine: Engine, loader: Loader) -> dict[str, float]:
-        """Score the validation split and, once the run is over, the test set; without a split that each time.
-
-        Collective.
-
-        Returns:
-            Accuracies and losses by the names they are recorded under.
-
-        Raises:
-            DivergedError: on every rank, where a loss is not finite.
-        """
-        progress, has_split = self.progress, self.config.dataset.validation > 0
-        chosen = {"validation": loader.validation} if has_split else {}
-        if not has_split or progress.epoch == self.config.epochs:
-            chosen["test"] = loader.test
-        scores: dict[str, float] = {}
-        found = []
-        for name, batches in chosen.items():
-            accuracy, loss = evaluate(engine, batches())
-            if not math.isfinite(loss):
-                raise DivergedError(progress.step, loss)
-            found.append((accuracy, loss))
-            scores |= {f"{name}_accuracy": accuracy, f"{name}_loss": loss}
-        progress.evaluations.append((progress.train_seconds, *found[0]))
-        if "test" in chosen:
-            progress.test_scores = found[-1]
-        return scores
 
     def _save_checkpoint(self, index: int, engine: Engine) -> None:
         """Collective."""
@@ -298,11 +248,6 @@ class Trainer:
         of = checkpoint.identity(self.config)
         checkpoint.save(self.directory, content, of=of, epoch=progress.epoch, owner=engine.owner)
         environment.reset_peak_memory(device)
-
-    def _say(self, phase: Phase, doing: str) -> None:
-        """Write into the status what the run is doing."""
-        named = f"{phase.name}: {doing}" if self.config.phases else doing
-        write_status(self.directory, "running", phase=named)
 
 
 def _is_due(config: RunConfig, epoch: int) -> bool:

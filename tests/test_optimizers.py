@@ -10,7 +10,8 @@ from tiny import composed
 from torch import nn
 
 from layerpar.errors import UserError
-from layerpar.optimizers import SCHEDULES, OptimizerConfig, Schedule, Updater
+from layerpar.learning_rate import SCHEDULES, Schedule
+from layerpar.optimizers import OptimizerConfig, Updater
 
 
 def config(name: str, *, warmup: float = 0.0, algorithm: str = "SGD", **arguments: Any) -> OptimizerConfig:

@@ -17,7 +17,7 @@ from rich.console import Console
 from layerpar.errors import UserError
 from layerpar.measure.status import exclusive_lock, write_status
 from layerpar.paths import RunDirectory
-from layerpar.run import resume
+from layerpar.resume import resume
 
 WORK = (
     "mode=layerwise",

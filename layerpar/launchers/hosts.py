@@ -16,8 +16,9 @@ from layerpar.launchers.base import (
     worker_command,
     worker_environment,
 )
+from layerpar.launchers.command import Command
 from layerpar.launchers.tether import tether_command, tether_message
-from layerpar.launchers.watch import Command, run_commands
+from layerpar.launchers.watch import run_commands
 from layerpar.paths import RunDirectory
 from layerpar.variables import HOSTS, INTERFACE, NODE, STORE
 

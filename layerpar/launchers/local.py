@@ -13,8 +13,9 @@ from layerpar.launchers.base import (
     worker_command,
     worker_environment,
 )
+from layerpar.launchers.command import Command
 from layerpar.launchers.fork_server import ForkServer
-from layerpar.launchers.watch import Command, run_commands
+from layerpar.launchers.watch import run_commands
 from layerpar.paths import RunDirectory
 from layerpar.variables import PARENT, STORE
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from layerpar.errors import require, require_at_least
 from layerpar.launchers.base import Launcher, worker_command, worker_environment
 from layerpar.launchers.blame import Ended
+from layerpar.launchers.command import Command
 from layerpar.launchers.hosts import meeting
 from layerpar.launchers.tether import tether_command, tether_message
-from layerpar.launchers.watch import Command, run_commands
+from layerpar.launchers.watch import run_commands
 from layerpar.measure.status import write_status
 from layerpar.paths import RunDirectory
 from layerpar.variables import CORES, HOSTS, NODE, PARENT

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from layerpar.aggregation import Blocks
 from layerpar.datasets.base import Batch
 from layerpar.engine.contract import Workload
-from layerpar.objectives.base import Block
+from layerpar.objectives.block import Block
 from layerpar.transport.grid import Grid
 from layerpar.transport.links import Receiver, Sender
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from layerpar.engine.contract import Workload
 from layerpar.layerwise.executor import Links
-from layerpar.objectives.base import ACTIVATION, Message
+from layerpar.objectives.block import ACTIVATION, Message
 from layerpar.transport.grid import Grid
 from layerpar.transport.links import Queue, Receiver, Sender, Wire
 

@@ -20,7 +20,7 @@ from layerpar.layerwise.executor import Executor, Links
 from layerpar.layerwise.schedule import Stream
 from layerpar.layerwise.stream import StreamEngine
 from layerpar.layerwise.weights import WeightsEngine
-from layerpar.objectives.base import ACTIVATION, BlockSpec
+from layerpar.objectives.block import ACTIVATION, BlockSpec
 from layerpar.seeds import stream_seed
 from layerpar.transport.grid import Grid
 from layerpar.transport.links import Queue

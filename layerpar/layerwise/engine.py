@@ -17,7 +17,7 @@ from layerpar.engine.gather import gather_named, gather_state
 from layerpar.layerwise.aggregation_context import AggregationContext
 from layerpar.layerwise.executor import Executor
 from layerpar.layerwise.schedule import Stream, Tick
-from layerpar.objectives.base import Block
+from layerpar.objectives.block import Block
 from layerpar.optimizers import OptimizerState
 from layerpar.transport.grid import Grid
 from layerpar.transport.links import Receiver, Sender

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from layerpar.layerwise.schedule import Backward, Forward, Tick, Update
 from layerpar.measure.stopwatch import Stopwatch
-from layerpar.objectives.base import Block, Messages
+from layerpar.objectives.block import Block, Messages
 from layerpar.transport.links import Receiver, Sender, Sink, Source
 
 

@@ -46,6 +46,16 @@ def sync_directory(folder: Path) -> None:
         os.close(opened)
 
 
+def write_text(path: Path, content: str) -> None:
+    """Write text, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written; names `path`.
+    """
+    with whole(path) as file:
+        file.write(content.encode())
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write strict JSON, whole or not at all.
 

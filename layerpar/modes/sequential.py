@@ -15,7 +15,7 @@ from layerpar.errors import require, require_choice
 from layerpar.layerwise.build import Plan, block_outputs, block_spec
 from layerpar.modes.base import Mode
 from layerpar.objectives import heads
-from layerpar.objectives.base import Block
+from layerpar.objectives.block import Block
 from layerpar.objectives.local import HEADS, LocalBlock
 from layerpar.partition import costs
 from layerpar.partition import cuts as partition

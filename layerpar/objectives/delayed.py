@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from layerpar.errors import require, require_at_least, require_choice
-from layerpar.objectives.base import ACTIVATION, Block, BlockSpec, Message, Messages, Objective
+from layerpar.objectives.base import Objective
+from layerpar.objectives.block import ACTIVATION, Block, BlockSpec, Message, Messages
 from layerpar.objectives.compensation import SpikeCompensated, check_spike
 from layerpar.optimizers import OptimizerConfig
 from layerpar.partition import costs

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from layerpar.errors import require, require_choice
 from layerpar.objectives import heads
-from layerpar.objectives.base import ACTIVATION, Block, BlockSpec, Messages, Objective
+from layerpar.objectives.base import Objective
+from layerpar.objectives.block import ACTIVATION, Block, BlockSpec, Messages
 from layerpar.objectives.similarity import projection, similarity_loss
 from layerpar.partition import costs
 from layerpar.partition.costs import LayerSeconds

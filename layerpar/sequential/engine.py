@@ -18,7 +18,7 @@ from torch import Tensor
 
 from layerpar.datasets.base import Batch
 from layerpar.engine.contract import Assignment, StepResult, Workload
-from layerpar.objectives.base import ACTIVATION, Block
+from layerpar.objectives.block import ACTIVATION, Block
 from layerpar.optimizers import OptimizerState
 from layerpar.sequential.features import Features
 from layerpar.transport.links import Wire

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from layerpar.objectives import heads
-from layerpar.objectives.base import ACTIVATION, Block, BlockSpec, Message, Messages, Objective
+from layerpar.objectives.base import Objective
+from layerpar.objectives.block import ACTIVATION, Block, BlockSpec, Message, Messages
 from layerpar.partition import costs
 from layerpar.partition.costs import LayerSeconds
 from layerpar.partition.cuts import BlockCost

@@ -10,7 +10,7 @@ import torch
 from tiny import composed
 from torch import Tensor, nn
 
-from layerpar.objectives.base import ACTIVATION, Block, BlockSpec
+from layerpar.objectives.block import ACTIVATION, Block, BlockSpec
 from layerpar.objectives.delayed import GRADIENT
 
 CONFIG = composed("optimizer.schedule.name=constant", "optimizer.schedule.warmup=0")
