@@ -17,10 +17,10 @@ ROOT = Path(layerpar.__file__).parent
 
 ORDER = (
     "errors paths search_path variables",
-    "seeds typed",
+    "learning_rate seeds typed",
     "measure",
     "rendezvous",
-    "architectures datasets learning_rate optimizers",
+    "architectures datasets optimizers",
     "partition",
     "transport",
     "objectives aggregation",
