@@ -43,7 +43,7 @@ def launch_and_record(
     console: Console,
     *,
     label: str,
-    steps: int,
+    steps: int | None,
     started: float,
     offset: int = 0,
 ) -> Outcome:
@@ -56,7 +56,7 @@ def launch_and_record(
         directory: The run's.
         console: Where progress is shown.
         label: Names the run there.
-        steps: Optimizer steps of the whole run.
+        steps: Optimizer steps of the whole run; None where only workers can tell.
         started: Unix time at which the command was given.
         offset: Bytes of `metrics.jsonl` that were there before.
 
