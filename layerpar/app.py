@@ -60,14 +60,16 @@ def train_task(composed: DictConfig) -> float | None:
             Console(stderr=True).print(SHARED.format(launcher), soft_wrap=True)
     files = composition(composed)
     if not is_sweep():
-        outcome = session.run(composed, root, label=_label(composed), again=False, composition=files)
+        outcome = session.run(composed, root, label=_label(composed), one_of_several=False, composition=files)
         if outcome.status == "done":
             from layerpar.results.show import show_run  # pandas and matplotlib: only once there is a result
 
+            if outcome.before:
+                session.print("done before; nothing was left to do")
             show_run(outcome.directory.root, session.console)
         return None
     root = _member_directory(composed, root, below=Path(HydraConfig.get().sweep.dir))
-    outcome = session.run(composed, root, label=root.name, again=True, composition=files)
+    outcome = session.run(composed, root, label=root.name, one_of_several=True, composition=files)
     elsewhere = current() is None and outcome.status == "refused"
     if outcome.status != "done" and (elsewhere or choice("sweeper") != "basic"):
         raise UserError(f"{root.name} {outcome.status}: {outcome.message}")
@@ -126,7 +128,7 @@ def compare(arguments: list[str], *, started: float) -> int:
                 for run in planned:
                     root = _member_directory(run.composed, run.root, below=session.directory)
                     with run.surroundings():
-                        session.run(run.composed, root, label=run.label, again=True)
+                        session.run(run.composed, root, label=run.label, one_of_several=True)
     return max((EXIT_CODES[outcome.status] for outcome in session.outcomes), default=0)
 
 

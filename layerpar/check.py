@@ -1,4 +1,4 @@
-"""What is refused before anything starts."""
+"""What is refused before anything starts: by the command, and by workers on nodes that it cannot see."""
 
 from __future__ import annotations
 
@@ -21,16 +21,48 @@ METRICS = tuple(field.name for field in fields(Results) if field.type == "float 
 """What a run can be optimised for."""
 
 
-def check(config: RunConfig) -> DatasetInfo:
-    """Refuse what cannot work, before anything starts.
+def check(config: RunConfig) -> DatasetInfo | None:
+    """Refuse what cannot work, before anything starts; what only the workers' nodes have they check there.
+
+    Returns:
+        What the data set is; None where it is not to be had here, and need not be.
 
     Raises:
         UserError: what is wrong, and the override that repairs it.
     """
-    if config.launcher.uses_this_machine:
-        worker_device(config.device, local_rank=0)
     config.launcher.check(config.num_workers)
+    if config.launcher.uses_this_machine:
+        return check_node(config)
+    try:
+        info = config.dataset.info()
+    except UserError:
+        return None
+    check_work(config, info)
+    return info
+
+
+def check_node(config: RunConfig) -> DatasetInfo:
+    """Refuse what cannot work on this node: its devices, its compiler, its data, and what follows from them.
+
+    Raises:
+        UserError: what is wrong, and the override that repairs it.
+    """
+    worker_device(config.device, local_rank=0)
+    for phase in config.parts:
+        if config.compile:
+            with phase.naming():
+                _check_compile(phase.config)
     info = config.dataset.info()
+    check_work(config, info)
+    return info
+
+
+def check_work(config: RunConfig, info: DatasetInfo) -> None:
+    """Refuse a run that this data set cannot be used for so.
+
+    Raises:
+        UserError: what is wrong, and the override that repairs it.
+    """
     require(
         config.batch_size <= info.num_train,
         f"batch_size={config.batch_size} is larger than the {info.num_train} training samples of "
@@ -57,10 +89,7 @@ def check(config: RunConfig) -> DatasetInfo:
         )
     for phase in config.parts:
         with phase.naming():
-            if config.compile:
-                _check_compile(phase.config)
             phase.config.mode.check(phase.config, info, meta_network(config, info))
-    return info
 
 
 def _check_compile(config: RunConfig) -> None:

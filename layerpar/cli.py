@@ -189,12 +189,16 @@ def _predict(arguments: list[str]) -> int:
 
 
 def _doctor(arguments: list[str]) -> int:
-    argparse.ArgumentParser(prog="layerpar doctor", description="Is this machine ready?").parse_args(
-        arguments
+    parser = argparse.ArgumentParser(
+        prog="layerpar doctor",
+        description="Is this machine ready? With overrides of a run, such as launcher=hosts "
+        "'launcher.hosts=[n1,n2]', a small one is tried: on which nodes, over how fast a link.",
     )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of a run to try")
+    given = parser.parse_args(arguments)
     from layerpar.doctor import examine
 
-    return examine()
+    return examine(given.overrides)
 
 
 COMMANDS = {"report": _report, "plot": _plot, "predict": _predict, "doctor": _doctor}

@@ -1,19 +1,29 @@
-"""`layerpar doctor`: is this machine ready, and what is to be done if not."""
+"""`layerpar doctor`: is this machine ready, or these hosts, and what is to be done if not."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from omegaconf import OmegaConf
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 
+from layerpar.compose import one_line
+from layerpar.errors import UserError
 from layerpar.measure.environment import (
     PACKAGES,
     available_cores,
@@ -22,6 +32,7 @@ from layerpar.measure.environment import (
     installed_version,
 )
 from layerpar.paths import config_directory
+from layerpar.results.words import counted
 
 MARKS = {True: "[green]ok[/]", False: "[red]wrong[/]", None: "[dim]-[/]"}
 
@@ -43,9 +54,34 @@ class Finding:
     repair: str = ""
 
 
-def examine() -> int:
-    """Print the findings; exit code 1 if something that runs need is wrong."""
+TRIAL = (
+    "dataset=synthetic",
+    "dataset.shape=[1,8,8]",
+    "dataset.num_test=8",
+    "architecture=mlp",
+    "architecture.depth=2",
+    "architecture.width=16",
+    "mode=data",
+    "epochs=1",
+    "warmup_steps=1",
+    "target_accuracy=null",
+    "checkpoint_every=0",
+)
+"""A run that is over as soon as its workers have met."""
+
+
+def examine(overrides: Sequence[str] = ()) -> int:
+    """Print the findings; exit code 1 if something that runs need is wrong.
+
+    Args:
+        overrides: Of a run, such as `launcher=hosts`: whether a small one works there is found out.
+
+    Raises:
+        UserError: these overrides cannot be.
+    """
     findings = [*_packages(), *_torch(), *_machine(), *_datasets()]
+    if overrides:
+        findings += _trial(overrides)
     table = Table("", "subject", "found", "repair", title="layerpar doctor")
     for finding in findings:
         table.add_row(MARKS[finding.good], finding.subject, finding.found, finding.repair)
@@ -96,6 +132,48 @@ def _machine() -> Iterator[Finding]:
     yield Finding("Slurm", slurm, None)
     threads = os.environ.get("OMP_NUM_THREADS")
     yield Finding("OMP_NUM_THREADS", threads or "unset (each worker sets threads_per_worker itself)", None)
+
+
+def _trial(overrides: Sequence[str]) -> Iterator[Finding]:
+    """A small run as these overrides want it, on each of the hosts: its nodes, and the link between them."""
+    from layerpar.config import parse  # torchvision: not before it is known to agree with torch
+    from layerpar.run import execute
+
+    composed = _compose(overrides)
+    launcher = composed.launcher
+    if not any(override.startswith("workers=") for override in overrides):
+        composed.workers = len(launcher.get("hosts", ())) or launcher.get("nodes", 2)
+    composed.batch_size = composed.dataset.num_train = 8 * composed.workers
+    config, begun = parse(composed), time.time()
+    subject = f"a run with launcher={launcher.name}"
+    Path("outputs").mkdir(exist_ok=True)
+    with TemporaryDirectory(prefix="doctor-", dir="outputs") as folder:  # where workers see it too
+        quiet = Console(file=StringIO())
+        outcome = execute(config, composed, Path(folder), quiet, label="doctor", started=begun)
+        if outcome.status != "done":
+            yield Finding(subject, str(outcome.message), False)
+            return
+        found = json.loads(outcome.directory.environment.read_text())
+    seconds = time.time() - begun
+    yield Finding(subject, f"{counted(composed.workers, 'worker')}, done in {seconds:.1f} s", True)
+    for node in ({"node": 0} | found, *found["other_nodes"]):
+        told = f"{node['cpu']}, {counted(node['cores'], 'core')}, {counted(len(node['gpus']), 'GPU')}"
+        yield Finding(f"node {node['node']}", told, None)
+    link = found["link"]
+    if link is not None:
+        one, other = link["nodes"]
+        where = f"between nodes {one} and {other}" if one != other else "between two workers of a node"
+        speed = f"{link['latency_microseconds']:g} µs, {link['bandwidth_gigabits']:g} Gbit/s"
+        yield Finding(f"link {where}", speed, None)
+
+
+def _compose(overrides: Sequence[str]) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_directory())):
+        try:
+            return compose("train", overrides=[*TRIAL, *overrides])
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(one_line(error)) from error
 
 
 def _datasets() -> Iterator[Finding]:

@@ -80,7 +80,7 @@ class Tail:
 
 @contextmanager
 def show_progress(
-    console: Console, directory: RunDirectory, *, label: str, total_steps: int, offset: int = 0
+    console: Console, directory: RunDirectory, *, label: str, total_steps: int | None, offset: int = 0
 ) -> Iterator[None]:
     """Show a live bar while the enclosed block runs; plain lines, one per evaluation, off a terminal.
 
@@ -88,7 +88,7 @@ def show_progress(
         console: Where to.
         directory: The run's; its workers write `status.json`, `metrics.jsonl` and the step they have come to.
         label: Names the run.
-        total_steps: Steps of the whole run.
+        total_steps: Steps of the whole run; None where nobody knows yet.
         offset: Bytes of `metrics.jsonl` that were there before, and are not shown.
     """
     finished = threading.Event()
@@ -124,7 +124,7 @@ def _live(
     directory: RunDirectory,
     tail: Tail,
     label: str,
-    total_steps: int,
+    total_steps: int | None,
     finished: threading.Event,
 ) -> None:
     columns = (
@@ -152,7 +152,7 @@ def _plain(
     directory: RunDirectory,
     tail: Tail,
     label: str,
-    total_steps: int,
+    total_steps: int | None,
     finished: threading.Event,
 ) -> None:
     done = False
@@ -160,6 +160,6 @@ def _plain(
         done = finished.wait(POLL_SECONDS)
         for line in tail.read():
             if line["event"] == "evaluate":
-                steps = f"step {line['step']}/{total_steps}"
+                steps = f"step {line['step']}" + ("" if total_steps is None else f"/{total_steps}")
                 text = f"{label}  {steps}  {describe(line)}  {line['train_seconds']:.1f} s"
                 console.print(text, soft_wrap=True, markup=False, highlight=False)

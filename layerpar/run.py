@@ -51,10 +51,12 @@ def execute(
     *,
     label: str,
     started: float,
-    again: bool = False,
     composition: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Check, prepare the directory, launch the workers, and leave a status and a summary whatever happens.
+
+    Where the directory holds this very run, go on with it: what is done stays, what has a checkpoint is
+    resumed, anything else is begun anew.
 
     Args:
         config: The run.
@@ -63,8 +65,6 @@ def execute(
         console: Where progress is shown.
         label: Names the run there.
         started: Unix time at which the command was given.
-        again: Where the directory holds this very run, go on with it: what is done stays, what has a
-            checkpoint is resumed.
         composition: What Hydra composed, by the name of its file in `.hydra/`.
 
     Raises:
@@ -74,10 +74,10 @@ def execute(
     directory = RunDirectory(root.absolute())
     directory.root.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(directory):
-        ended = _earlier(directory, composed, again)
+        ended = _earlier(directory, composed)
         if ended is not None:
             return ended
-        folder = checkpoint.newest(directory) if again else None
+        folder = checkpoint.newest(directory)
         if folder is not None:
             return go_on(config, directory, folder, console, label=label, started=started)
         if directory.run_yaml.exists():
@@ -97,18 +97,18 @@ def execute(
         return _launch_and_record(config, directory, console, label=label, steps=steps, started=started)
 
 
-def _earlier(directory: RunDirectory, composed: DictConfig, again: bool) -> Outcome | None:
+def _earlier(directory: RunDirectory, composed: DictConfig) -> Outcome | None:
     """How the run that a directory holds has ended; None where there is something to do."""
     if not directory.run_yaml.exists() or not directory.status.exists():
         return None
     status = read_status(directory)
     if status["status"] == "refused":
         return None
-    if not again or OmegaConf.load(directory.run_yaml) != composed:
+    if OmegaConf.load(directory.run_yaml) != composed:
         advice = "try hydra.run.dir=ANOTHER"
-        if not again and checkpoint.newest(directory) is not None:
+        if checkpoint.newest(directory) is not None:
             advice += f", or layerpar resume {quote(str(directory.root))}"
-        raise UserError(f"{directory.root} already holds a run; {advice}")
+        raise UserError(f"{directory.root} already holds another run; {advice}")
     if status["status"] in ("done", "diverged"):
         return Outcome(directory, status["status"], status["message"], before=True)
     return None
@@ -157,13 +157,14 @@ def _clear_incomplete(directory: RunDirectory) -> None:
         path.unlink(missing_ok=True)
 
 
-def _num_steps(config: RunConfig) -> int:
-    """Optimizer steps of a run that can work.
+def _num_steps(config: RunConfig) -> int | None:
+    """Optimizer steps of a run that can work; None where only its workers can tell.
 
     Raises:
         UserError: it cannot.
     """
-    return config.epochs * (check(config).num_train // config.batch_size)
+    info = check(config)
+    return None if info is None else config.epochs * (info.num_train // config.batch_size)
 
 
 def _launch_and_record(
@@ -172,7 +173,7 @@ def _launch_and_record(
     console: Console,
     *,
     label: str,
-    steps: int,
+    steps: int | None,
     started: float,
     offset: int = 0,
 ) -> Outcome:
@@ -185,7 +186,7 @@ def _launch_and_record(
         directory: The run's.
         console: Where progress is shown.
         label: Names the run there.
-        steps: Optimizer steps of the whole run.
+        steps: Optimizer steps of the whole run; None where only workers can tell.
         started: Unix time at which the command was given.
         offset: Bytes of `metrics.jsonl` that were there before.
 

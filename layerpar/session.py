@@ -64,7 +64,7 @@ class Session:
         root: Path,
         *,
         label: str,
-        again: bool,
+        one_of_several: bool,
         composition: Mapping[str, str] | None = None,
     ) -> Outcome:
         """Run one run to its end, whatever that is, and say so where it is one of several.
@@ -73,14 +73,14 @@ class Session:
             composed: Its configuration.
             root: Its directory.
             label: Names it.
-            again: It is one of several; what its directory holds of it already is gone on with.
+            one_of_several: Its title and its end name it so.
             composition: What Hydra composed, by file name.
         """
         from layerpar.config import parse
         from layerpar.paths import RunDirectory
         from layerpar.run import Outcome, execute
 
-        title = self.series.title(label) if again else label
+        title = self.series.title(label) if one_of_several else label
         begun, started = time.monotonic(), time.time() if self.outcomes else self.started
         try:
             outcome = execute(
@@ -90,7 +90,6 @@ class Session:
                 self.console,
                 label=title,
                 started=started,
-                again=again,
                 composition=composition,
             )
         except UserError as error:
@@ -100,7 +99,7 @@ class Session:
             raise
         self.outcomes.append(outcome)
         self.series.count(None if outcome.before else time.monotonic() - begun)
-        if again:
+        if one_of_several:
             suffix = " before" if outcome.before else ""
             suffix += "" if outcome.message is None else f": {outcome.message}"
             self.print(f"{title}  {outcome.status}{suffix}")

@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from layerpar import checkpoint
+from layerpar.check import check_node
 from layerpar.config import RunConfig, load
 from layerpar.datasets.base import Loader
 from layerpar.engine.contract import Engine, Workload
@@ -53,6 +54,8 @@ def work(directory: RunDirectory) -> None:
     if int(os.environ["WORLD_SIZE"]) != num_workers:
         raise RefusedError(f"run.yaml wants {num_workers} workers; try --nproc-per-node {num_workers}")
     torch.set_num_threads(config.threads_per_worker)
+    if not config.launcher.uses_this_machine:
+        check_node(config)
     started = float(os.environ.get(STARTED, time.time()))
     with nullcontext() if PARENT in os.environ else _by_hand(directory):
         try:
@@ -99,7 +102,7 @@ def run(config: RunConfig, directory: RunDirectory, *, started: float) -> None:
         timeout_seconds=config.launcher.timeout_seconds,
         join_seconds=config.launcher.join_seconds,
     )
-    found = gather_environment(device)
+    found = gather_environment(device, via_host=ranks.via_host)
     if ranks.rank == 0:
         write_status(directory, "running", phase="measuring")
         write_json(directory.environment, found)

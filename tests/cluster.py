@@ -18,6 +18,8 @@ import pytest
 from processes import wait_until
 
 NETWORK = "10.77.0"
+INTERFACES = {"eth0": NETWORK, "ib0": "10.78.0"}
+"""Of every host; their names lead to the first."""
 
 ENTER = """\
 #!/bin/sh
@@ -118,11 +120,13 @@ def hosts(folder: Path, count: int) -> Iterator[Cluster]:
         _ip("-n", switch, "link", "set", "br0", "up")
         for number, name in enumerate(cluster.names, start=1):
             space = cluster.prefix + name
-            _ip("link", "add", "eth0", "netns", space, "type", "veth", "peer", f"p{number}", "netns", switch)
-            _ip("-n", switch, "link", "set", f"p{number}", "master", "br0", "up")
-            _ip("-n", space, "addr", "add", f"{NETWORK}.{number}/24", "dev", "eth0")
             _ip("-n", space, "link", "set", "lo", "up")
-            _ip("-n", space, "link", "set", "eth0", "up")
+            for interface, network in INTERFACES.items():
+                port = f"{interface}.{number}"
+                _ip("link", "add", interface, "netns", space, "type", "veth", "peer", port, "netns", switch)
+                _ip("-n", switch, "link", "set", port, "master", "br0", "up")
+                _ip("-n", space, "addr", "add", f"{network}.{number}/24", "dev", interface)
+                _ip("-n", space, "link", "set", interface, "up")
             addresses = [
                 f"{'127.0.1.1' if other == name else f'{NETWORK}.{place}'} {other}"
                 for place, other in enumerate(cluster.names, start=1)

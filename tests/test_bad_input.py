@@ -85,7 +85,7 @@ def test_a_directory_is_never_overwritten(tmp_path: Path, capfd: pytest.CaptureF
     (tmp_path / "run.yaml").write_text("kept")
     write_status(RunDirectory(tmp_path), "done")
     assert cli.run(["train", f"hydra.run.dir={tmp_path}"], started=0.0) == 2
-    assert "already holds a run" in capfd.readouterr().err
+    assert "already holds another run" in capfd.readouterr().err
     assert (tmp_path / "run.yaml").read_text() == "kept"
     assert not (tmp_path / "summary.json").exists()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -17,6 +18,19 @@ def test_a_ready_machine(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     for subject in ("torch", "torchvision", "hydra-core", "cores", "gloo", "dataset=mnist", "dataset=digits"):
         assert subject in shown
     assert "wrong" not in shown
+
+
+def test_a_run_is_tried(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["doctor", "launcher=local", "device=cpu"], started=0.0) == 0
+    shown = capsys.readouterr().out
+    assert "a run with launcher=local" in shown
+    assert "link between two workers of a node" in shown
+    assert cli.run(["doctor", "launcher=loca"], started=0.0) == 2
+    assert "launcher=loca is not known" in capsys.readouterr().err
 
 
 def test_torch_and_torchvision_of_different_builds(

@@ -75,8 +75,10 @@ def test_a_finished_run_is_left_as_it_is_by_everybody(
     assert str(root) in capfd.readouterr().out
     before = content(root)
     assert ".hydra/overrides.yaml" in before
+    assert train(f"hydra.run.dir='{root}'") == 0, "the same again is done"
+    assert content(root) == before
     assert train(f"hydra.run.dir='{root}'", "seed=7") == 2
-    assert f"{root} already holds a run; try hydra.run.dir=ANOTHER" in capfd.readouterr().err
+    assert f"{root} already holds another run; try hydra.run.dir=ANOTHER" in capfd.readouterr().err
     assert cli.run(["compare", *TINY, f"hydra.run.dir='{root}'"], started=0.0) == 2
     assert "already holds a run" in capfd.readouterr().err
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1"]

@@ -72,17 +72,15 @@ def open_meeting(*, join_seconds: float) -> Meeting:
 
 
 def _across_hosts(rank: int, world_size: int, port: int, run_id: str, *, join_seconds: float) -> Meeting:
-    """Worker 0 listens on the address that the other hosts reach, the others connect to it."""
+    """Worker 0 listens on the way to the other hosts, the others connect to it by its name; messages take
+    the interface that was asked for, which may be another."""
     hosts, node = os.environ[HOSTS].split(), int(os.environ[NODE])
     peers = hosts[1:] if node == 0 else hosts
-    interface = os.environ.get(INTERFACE)
-    if interface is not None:
-        own = network.address_of(interface)
-    else:
-        own = network.route_to(network.resolve(peers[0])) if peers else "127.0.0.1"
-        interface = network.interface_with(own)
-    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
-        os.environ.setdefault(name, interface)
+    own = network.route_to(network.resolve(peers[0])) if peers else "127.0.0.1"
+    interface = os.environ.get(INTERFACE) or network.interface_with(own)
+    network.address_of(interface)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+    os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={interface}")  # else also those whose names begin so
     place, first = f"{hosts[node]} ({own}, {interface})", own if node == 0 else network.resolve(hosts[0])
     timeout = timedelta(seconds=join_seconds)
     try:

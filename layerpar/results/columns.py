@@ -71,6 +71,13 @@ def _speed_up(group: Group) -> str:
     return f"{text} scaled" if group["scaled"] else text
 
 
+def _workers(group: Group) -> str:
+    """Their number; where they are spread evenly over several nodes, nodes x workers of each."""
+    nodes, workers = group["nodes"], group["workers"]
+    even = nodes > 1 and workers % nodes == 0
+    return f"{nodes:g} x {workers // nodes:g}" if even else str(workers)
+
+
 def _text(value: Any) -> str:
     return NOTHING if value is None or value != value else str(value)
 
@@ -83,7 +90,11 @@ def _plain(
 
 MODE = Column("mode", _mode, is_text=True)
 AGGREGATION = Column("aggregation", lambda group: _text(group["aggregation"]), is_text=True)
-WORKERS = Column("workers", lambda group: str(group["workers"]), "workers")
+WORKERS = Column("workers", _workers, "workers")
+LINK = [
+    _plain("link\nGbit/s", "bandwidth_gigabits", hidden="empty"),
+    _plain("link\nµs", "latency_microseconds", hidden="empty"),
+]
 ACCURACY = Column(
     "accuracy\n%", lambda group: spread(group, "test_accuracy", scale=100, decimals=2), "test_accuracy"
 )
@@ -120,6 +131,7 @@ REPORT = [
     AGGREGATION,
     SETTINGS,
     WORKERS,
+    *LINK,
     Column("threads", lambda group: str(group["threads_per_worker"]), "threads_per_worker", hidden="same"),
     ACCURACY,
     VALIDATION,
@@ -146,6 +158,7 @@ COMPARISON = [
     replace(AGGREGATION, hidden="same"),
     SETTINGS,
     WORKERS,
+    *LINK,
     ACCURACY,
     VALIDATION,
     SECONDS,

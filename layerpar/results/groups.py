@@ -41,6 +41,8 @@ MEASURES = [
     "gradients_per_update",
     "relative_work",
     "flops_per_step",
+    "latency_microseconds",
+    "bandwidth_gigabits",
 ]
 
 IDENTITY = [
@@ -60,6 +62,7 @@ IDENTITY = [
     "precision",
     "device",
     "hardware",
+    "nodes",
 ]
 
 

@@ -41,6 +41,8 @@ class Runs:
             - `relative_work`: the same for each sample of a step: 1 for plain backpropagation;
             - `flops_per_step`: floating-point operations of all workers in matrix products and convolutions;
               these three are missing where steps are not alike, as of `sequential`;
+            - `nodes`; `latency_microseconds` and `bandwidth_gigabits`: of the link between them, as measured
+              when the run began; None for one node;
             - `precision`, `device`, `hardware`, `message`, `path`;
             - `settings`: the settings that took effect, flat.
         evaluations: A row per evaluation: `path` of the run, `epoch`, `step`, `train_seconds`,

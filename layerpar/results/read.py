@@ -74,6 +74,7 @@ def read_run(root: Path) -> dict[str, Any]:
         "precision": settings.get("precision"),
         "device": summary.get("device") or _device(environment),
         "hardware": _hardware(environment),
+        **_between_nodes(environment),
         "message": status.get("message"),
         "path": str(root),
         "settings": settings,
@@ -165,6 +166,13 @@ def _over_ranks(ranks: list[dict[str, Any]], steps: int | None) -> dict[str, flo
         "memory_above_idle_bytes": max(above),
         "flops_per_step": total("flops") / steps if steps and total("flops") else None,
     }
+
+
+def _between_nodes(environment: dict[str, Any]) -> dict[str, float | None]:
+    """How many nodes there were and, of several, the link between them; None where nobody said so."""
+    nodes = 1 + len(environment.get("other_nodes") or []) if environment else None
+    link = (environment.get("link") or {}) if nodes != 1 else {}
+    return {"nodes": nodes, **{key: link.get(key) for key in ("latency_microseconds", "bandwidth_gigabits")}}
 
 
 def _device(environment: dict[str, Any]) -> str | None:

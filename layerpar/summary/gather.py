@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from layerpar.measure import environment
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.rendezvous.ranks import shares_device, this_node
 from layerpar.summary.content import RankRecord, Results
+from layerpar.transport import link_speed
 
 
 def gather_ranks(progress: Progress, stopwatch: Stopwatch, assignment: Assignment) -> tuple[RankRecord, ...]:
@@ -46,20 +48,24 @@ def gather_ranks(progress: Progress, stopwatch: Stopwatch, assignment: Assignmen
     return tuple(every)
 
 
-def gather_environment(device: torch.device) -> dict[str, Any]:
-    """The content of `env.json`: the node of worker 0, then every other node and every worker. Collective.
+def gather_environment(device: torch.device, *, via_host: bool) -> dict[str, Any]:
+    """The content of `env.json`: the node of worker 0, every other node, every worker, and the link between
+    nodes. Collective.
 
     Nodes are numbers: the name of a host is nobody's business.
 
     Args:
         device: Of this worker.
+        via_host: Messages are copied through the CPU's memory.
     """
     every: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(every, (this_node(), str(device), environment.describe(device)))
+    speed = link_speed.measure([node for node, _, _ in every], torch.device("cpu") if via_host else device)
     nodes = {node: found for node, _, found in reversed(every)}
     others = [{"node": node} | nodes[node] for node in sorted(nodes)[1:]]
     workers = [{"rank": rank, "node": node, "device": name} for rank, (node, name, _) in enumerate(every)]
-    return every[0][2] | {"workers": workers, "other_nodes": others}
+    link = None if speed is None else asdict(speed)
+    return every[0][2] | {"workers": workers, "other_nodes": others, "link": link}
 
 
 def gather_contention(config: RunConfig, device: torch.device, *, decodes: bool) -> bool:

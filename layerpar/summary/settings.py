@@ -13,8 +13,9 @@ from layerpar.spec import Settings
 WITHOUT_EFFECT = {
     "dataset.root",
     "dataset.verify_checksums",
-    "launcher.rendezvous_endpoint",
+    "launcher.port",
     "launcher.timeout_seconds",
+    "launcher.join_seconds",
     "warmup_steps",
     "log_every_steps",
     "tensorboard",

@@ -6,6 +6,8 @@ scripts/benchmark start         from command to first training step; CPU time of
 scripts/benchmark loader        what our loaders cost, against torchvision's reference recipe
 scripts/benchmark predict       what `layerpar predict` says beside what two workers take, over several links
 scripts/benchmark emulated      the same on 4, 8 and 16 workers whose layers sleep instead of computing
+scripts/benchmark slow_link     every mode between two hosts (network namespaces; needs root), over links of
+                                100 Mbit/s to 10 Gbit/s; renews the README's section and figure
 scripts/benchmark against --other CHECKOUT
                                 every mode here against the same mode of another version
 """
@@ -262,6 +264,13 @@ def emulated(rounds: int) -> None:
     emulate(rounds)
 
 
+def slow_link(rounds: int, *, quick: bool) -> None:
+    """Every mode over links of several rates."""
+    from slow_link import slow_link as compare
+
+    compare(rounds, quick=quick)
+
+
 def main() -> None:
     """Entry point of `scripts/benchmark`."""
     parser = argparse.ArgumentParser(
@@ -275,20 +284,23 @@ def main() -> None:
         "predict": predict,
         "emulated": emulated,
     }
-    parser.add_argument("measure", choices=[*measures, "against"])
+    parser.add_argument("measure", choices=[*measures, "slow_link", "against"])
     parser.add_argument("--other", type=Path, help="checkout of the other version, for against")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, help="5; for slow_link 3")
+    parser.add_argument("--quick", action="store_true", help="slow_link in tiny sizes, to see it work")
     parser.add_argument("--work", choices=WORKS, help="only this network")
     given = parser.parse_args()
     if given.work:
         for work in set(WORKS) - {given.work}:
             del WORKS[work]
-    if given.measure != "against":
-        measures[given.measure](given.rounds)
+    if given.measure == "slow_link":
+        slow_link(given.rounds or 3, quick=given.quick)
+    elif given.measure != "against":
+        measures[given.measure](given.rounds or 5)
     elif given.other is None:
         parser.error("against needs --other CHECKOUT")
     else:
-        against(given.rounds, given.other.resolve())
+        against(given.rounds or 5, given.other.resolve())
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ The hosts are network namespaces of this machine; a script stands for ssh, but f
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,8 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from cluster import Cluster, ssh
+from PIL import Image
 from processes import (
     ENDLESS,
     SMALL,
@@ -84,10 +87,14 @@ def test_every_host_is_described_by_a_number_and_listens_to_its_network_only(
         found = {rank: listening([worker(directory, rank)]) for rank in (0, 1)}
         assert listening([process.pid]) == []
         described = directory.environment.read_text()
+        link = json.loads(described)["link"]
     assert set(found[0]) == {"10.77.0.1"}
     assert set(found[1]) == {"10.77.0.2"}
     assert '"node": 1' in described
     assert "h2" not in described
+    assert link["nodes"] == [0, 1]
+    assert link["latency_microseconds"] > 0
+    assert link["bandwidth_gigabits"] > 0.01
 
 
 def test_a_killed_worker_is_named_with_its_host(three_hosts: Cluster, tmp_path: Path) -> None:
@@ -170,6 +177,69 @@ def test_a_wrong_host_and_a_port_in_use_are_one_line(
     assert code == 1
     assert words in error
     assert len(error.strip().splitlines()) == 1
+
+
+WITH_DATA = """\
+#!/bin/sh
+# enter HOST COMMAND-LINE, on hosts {names} with data where others have an empty folder
+case $1 in {names}) show="mount --bind {data} {root}; " ;; esac
+exec {remote} "$1" "$show$2"
+"""
+
+
+@pytest.mark.parametrize("names", ["h1|h2", "h1"])
+def test_data_are_looked_for_where_workers_run(three_hosts: Cluster, tmp_path: Path, names: str) -> None:
+    data, root, remote = tmp_path / "data", tmp_path / "root", tmp_path / "with_data"
+    for folder in (data / split / label for split in ("train", "val") for label in "ab"):
+        folder.mkdir(parents=True)
+        for number in range(8):
+            Image.new("RGB", (8, 8)).save(folder / f"{number}.png")
+    root.mkdir()
+    remote.write_text(WITH_DATA.format(names=names, data=data, root=root, remote=three_hosts.remote))
+    remote.chmod(0o755)
+    asked = ["dataset=image_folder", f"dataset.root={root}", "dataset.size=8", "dataset.resize=8"]
+    asked += ["architecture.depth=3", "architecture.width=8", "batch_size=8", "epochs=1", "device=cpu"]
+    asked += [*across(three_hosts, "h1", "h2"), f"launcher.remote=[{remote}]", "workers=2", "mode=data"]
+    code, _, error = ended(start("train", *asked, f"hydra.run.dir={tmp_path / 'run'}"), tmp_path)
+    if names == "h1":
+        assert code == 1
+        assert "worker 1 on h2 failed" in error
+        assert str(root) in error
+        assert len(error.strip().splitlines()) == 1
+    else:
+        assert code == 0, error
+
+
+def test_another_interface_carries_the_messages(three_hosts: Cluster, tmp_path: Path) -> None:
+    """Names lead to one network, messages take another, as where InfiniBand is beside Ethernet."""
+    with on_two_hosts(three_hosts, tmp_path / "run", "launcher.interface=ib0") as (_, directory):
+        assert set(listening([worker(directory, 1)])) == {"10.78.0.2"}
+        assert set(listening([worker(directory, 0)])) == {"10.77.0.1", "10.78.0.1"}
+
+
+def test_an_experiment_shows_speed_up_against_the_measured_bandwidth(
+    three_hosts: Cluster, tmp_path: Path
+) -> None:
+    asked = ["experiment=quick/slow_link", "~variants.data", "launcher.interface=eth0,ib0", "device=cpu"]
+    asked += [*across(three_hosts, "h1", "h2"), f"hydra.sweep.dir={tmp_path}"]
+    code, output, error = ended(start("compare", *asked), tmp_path)
+    assert code == 0, output + error
+    lines = pd.read_csv(tmp_path / "results.csv").set_index("label").loc["layerwise local"]
+    assert set(lines["nodes"]) == {2}
+    assert lines["bandwidth_gigabits"].nunique() == 2
+    assert (tmp_path / "figures" / "speedup_vs_bandwidth.png").exists()
+
+
+def test_doctor_measures_the_link_between_hosts(
+    three_hosts: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = ["device=cpu", *across(three_hosts, "h1", "h2", "h3")]
+    code, output, error = ended(start("doctor", *asked, COLUMNS="200"), tmp_path)
+    assert code == 0, output + error
+    for words in ("3 workers, done in", "node 2", "link between nodes 0 and 1", "Gbit/s"):
+        assert words in output
+    assert not list((tmp_path / "outputs").iterdir())
 
 
 def test_ssh_itself(three_hosts: Cluster, tmp_path: Path) -> None:

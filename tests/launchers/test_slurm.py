@@ -153,11 +153,7 @@ def test_a_preempted_job_goes_on_and_ends_with_the_weights_of_an_undisturbed_one
     layerpar = shlex.join([sys.executable, "-m", "layerpar.cli"])
     arguments = shlex.join([*run, *ON_TWO_NODES, f"hydra.run.dir={directory.root}"])
     script = tmp_path / "job.sh"
-    script.write_text(
-        "#!/bin/sh\n"
-        f"test -d {directory.checkpoints} && exec {layerpar} resume {directory.root}\n"
-        f"exec {layerpar} train {arguments}\n"
-    )
+    script.write_text(f"#!/bin/sh\nexec {layerpar} train {arguments}\n")
     asked = ["--parsable", "-N2", "--exclusive", "--requeue", "--open-mode=append"]
     output = tmp_path / "job.out"
     job = slurm_hosts.run("h3", "sbatch", *asked, f"--output={output}", str(script)).strip()

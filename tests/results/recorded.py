@@ -52,7 +52,7 @@ def config(mode: str = "serial", **changes: Any) -> dict[str, Any]:
         "objective": {"name": "local", "head": "linear"},
         "aggregation": {"name": "replace", "every": 1},
         "optimizer": {"name": "sgd", "lr": 0.05, "schedule": {"name": "cosine", "milestones": [0.5, 0.75]}},
-        "launcher": {"name": "local", "rendezvous_endpoint": "localhost:0", "timeout_seconds": 600},
+        "launcher": {"name": "local", "timeout_seconds": 600},
         "seed": 0,
         "workers": 1 if single else 2,
         "epochs": 5,
@@ -93,7 +93,7 @@ def settings(content: dict[str, Any]) -> dict[str, Any]:
     unused |= set() if mode in ("layerwise", "data") else {"aggregation"}
     flat = dict(_leaves({key: value for key, value in content.items() if key not in unused}))
     single = mode in ("serial", "sequential")
-    without_effect = ("dataset.root", "launcher.timeout_seconds", "launcher.rendezvous_endpoint")
+    without_effect = ("dataset.root", "launcher.timeout_seconds")
     flat = {key: value for key, value in flat.items() if key not in without_effect}
     return flat | {"workers": 1 if single else content["workers"]}
 

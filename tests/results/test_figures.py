@@ -6,7 +6,7 @@ import xml.etree.ElementTree
 
 import pytest
 from matplotlib import rc_context
-from recorded import MEBIBYTE, write_comparison, write_ended, write_run
+from recorded import ENVIRONMENT, MEBIBYTE, write_comparison, write_ended, write_run
 
 from layerpar.errors import UserError
 from layerpar.paths import RunDirectory
@@ -138,6 +138,24 @@ def test_speed_up_against_workers_shows_the_ideal_and_the_contended(tmp_path):
     hollow = [drawn for drawn in ax.get_lines() if drawn.get_markerfacecolor() == "white"]
     assert [drawn.get_xdata().tolist() for drawn in hollow] == [[4, 16]]
     assert legend(figure) == ["serial (the unit)", "ideal: one per worker", "data", "contended"]
+
+
+def test_speed_up_against_bandwidth_has_one_worker_at_the_link_of_the_others(tmp_path):
+    for interface, bandwidths in (("slow", (0.08, 0.12)), ("fast", (10.0, 10.0))):
+        own = {"launcher__interface": interface}
+        for seed, bandwidth in enumerate(bandwidths):
+            place = tmp_path / f"{interface}{seed}"
+            write_run(place / "serial", measured={"train_seconds": 12.0}, seed=seed, **own)
+            write_run(
+                place / "threads", measured={"train_seconds": 8.0}, seed=seed, threads_per_worker=2, **own
+            )
+            data = write_run(place / "data", "data", measured={"train_seconds": 24.0}, seed=seed, **own)
+            link = {"other_nodes": [{"node": 1}], "link": {"bandwidth_gigabits": bandwidth}}
+            RunDirectory(data).environment.write_text(json.dumps(ENVIRONMENT | link))
+    (ax,) = (figure := speed_up.against_bandwidth(load([tmp_path]))).axes
+    assert legend(figure) == ["serial (the unit)", "serial (2 threads)", "data"]
+    assert line(ax, "data") == pytest.approx([(0.1, 0.5), (10, 0.5)])
+    assert line(ax, "serial (2 threads)") == pytest.approx([(0.1, 1.5), (10, 1.5)])
 
 
 def test_serial_on_all_cores_is_a_rival_not_the_unit(tmp_path):
@@ -341,6 +359,7 @@ def test_the_comparison_has_the_fastest_on_top_and_its_speed_up_beside(tmp_path)
         ("comparison", "needs two ways of training"),
         ("speedup_vs_depth", "no run has a matching serial run"),
         ("speedup_vs_parameters", "no run has a matching serial run"),
+        ("speedup_vs_bandwidth", "no run has a matching serial run"),
         ("speedup_vs_workers", "no run has a matching serial run"),
         ("accuracy_vs_time", "needs a run with two evaluations"),
         ("accuracy_vs_epoch", "needs a run with two evaluations"),

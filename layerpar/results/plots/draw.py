@@ -25,6 +25,7 @@ FIGURES: dict[str, Callable[[Runs], Figure]] = {
     "efficiency_vs_workers": scaling.efficiency,
     "scaled_speedup_vs_workers": partial(speed_up.against_workers, scaled=True),
     "scaled_efficiency_vs_workers": partial(scaling.efficiency, scaled=True),
+    "speedup_vs_bandwidth": speed_up.against_bandwidth,
     "accuracy_vs_time": learning.accuracy_against_time,
     "accuracy_vs_epoch": learning.accuracy_against_epoch,
     "loss_vs_time": learning.loss_against_time,

@@ -1,9 +1,10 @@
-"""Speed-up against depth, parameters and workers."""
+"""Speed-up against depth, parameters, workers and the link between nodes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -25,6 +26,14 @@ from layerpar.results.plots.panels import (
 )
 from layerpar.results.speedup import with_speed_up
 from layerpar.results.words import compact
+
+WORDS = {
+    "num_parameters": "numbers of parameters",
+    "depth": "depths",
+    "workers": "numbers of workers",
+    "bandwidth_gigabits": "links between nodes",
+}
+"""What a horizontal axis counts."""
 
 UNIT = Line2D([], [], color=palette.BLACK, linewidth=1, label="serial (the unit)")
 IDEAL = Line2D([], [], color=palette.GREY, linewidth=1, linestyle="dotted", label="ideal: one per worker")
@@ -84,6 +93,31 @@ def against_workers(loaded: Runs, *, scaled: bool = False) -> Figure:
     return figure
 
 
+def against_bandwidth(loaded: Runs) -> Figure:
+    """Speed-up over the measured bandwidth between nodes; a panel for each data set, architecture, depth
+    and width. A link is what runs with the same launcher's settings share; also those of one worker, to which
+    it makes no difference.
+    """
+    runs = loaded.summaries
+    links = runs["settings"].map(
+        lambda own: str(sorted(item for item in own.items() if item[0].startswith("launcher.")))
+    )
+    keys = {key for own in runs["settings"] for key in own if key.startswith("launcher.")}
+    bandwidth = runs["bandwidth_gigabits"].astype(float).groupby(links).transform("mean")
+    panel = ("dataset", "architecture", "depth", "width")
+    figure, axes, _ = _speed_up(
+        replace(loaded, summaries=runs.assign(bandwidth_gigabits=bandwidth)),
+        "bandwidth_gigabits",
+        panel,
+        (*SIZES, *AMOUNT, *keys),
+        title="Speed-up against the bandwidth of the link",
+    )
+    for ax in axes:
+        ax.set_xlabel("Gbit/s between nodes, measured")
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
+    return figure
+
+
 def _speed_up(
     loaded: Runs,
     x: str,
@@ -97,11 +131,11 @@ def _speed_up(
     """The figure, its panels, and the points in each."""
     runs = with_speed_up(finished(loaded.summaries))
     own = (runs["scaled"] == scaled) | (scaled & (runs["workers"] == 1))
-    measured = runs[runs["speed_up"].notna() & ~runs["is_unit"] & own]
+    measured = runs[runs["speed_up"].notna() & runs[x].notna() & ~runs["is_unit"] & own]
     need(len(measured) > 0, "no run has a matching serial run")
     measured = with_series(measured, ignore=hidden, mark_contended=False)
     chosen = [(name, points) for name, points in _points(measured, x, keys) if _spans(points, x)]
-    words = {"num_parameters": "numbers of parameters", "depth": "depths", "workers": "numbers of workers"}[x]
+    words = WORDS[x]
     need(len(chosen) > 0, f"needs one way of training with two {words}, and matching serial runs")
     caption = layout.caption(measured, mark="hollow")
     series = list(dict.fromkeys(name for _, points in chosen for name in points["series"]))
