@@ -6,8 +6,6 @@ Imports no torch until a run begins.
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ from rich.console import Console
 
 from layerpar.compose import choice, compose_and_call, composition, is_sweep, output_directory
 from layerpar.errors import UserError, require
+from layerpar.optimized import direction, value
 from layerpar.session import Session, carrying_out, current
 
 if TYPE_CHECKING:
@@ -47,10 +46,10 @@ def train_task(composed: DictConfig) -> float | None:
     """One job of `layerpar train`, in whatever process Hydra's launcher calls it.
 
     Returns:
-        What a sweeper optimises, see `optimized_metric`; None where the run has not come to it.
+        What a sweeper optimises, see `layerpar.optimized`; None of a run that is no member of a sweep.
 
     Raises:
-        UserError: the run has not ended well, where only this tells a sweeper or the process that asked.
+        UserError: the run was refused, where only this tells the process that asked.
     """
     session = current() or Session("train", (), time.time())
     launcher, root = choice("launcher"), output_directory()
@@ -66,12 +65,25 @@ def train_task(composed: DictConfig) -> float | None:
 
             show_run(outcome.directory.root, session.console)
         return None
+    _check_direction(composed.optimized_metric)
     root = _member_directory(composed, root, below=Path(HydraConfig.get().sweep.dir))
     outcome = session.run(composed, root, label=root.name, again=True, composition=files)
-    elsewhere = current() is None and outcome.status == "refused"
-    if outcome.status != "done" and (elsewhere or choice("sweeper") != "basic"):
-        raise UserError(f"{root.name} {outcome.status}: {outcome.message}")
-    return _optimized(outcome, composed.optimized_metric) if outcome.status == "done" else None
+    if outcome.status == "refused" and current() is None and choice("sweeper") == "basic":
+        raise UserError(f"{root.name} refused: {outcome.message}")
+    return value(outcome.directory, composed.optimized_metric, done=outcome.status == "done")
+
+
+def _check_direction(metric: str | None) -> None:
+    """Refuse a sweeper that would search for the worst.
+
+    Raises:
+        UserError: it would.
+    """
+    given, wanted = HydraConfig.get().sweeper.get("direction"), direction(metric)
+    require(
+        getattr(given, "name", given) in (None, wanted),
+        f"{metric or 'accuracy'} is what to {wanted}; try hydra.sweeper.direction={wanted}",
+    )
 
 
 def _label(composed: DictConfig) -> str:
@@ -215,15 +227,6 @@ def _statuses_below(directory: Path) -> list[str]:
     from layerpar.paths import RunDirectory
 
     return [current_status(RunDirectory(path.parent))["status"] for path in directory.rglob("status.json")]
-
-
-def _optimized(outcome: Outcome, metric: str | None) -> float | None:
-    """The number of a finished run that a sweeper is told: the larger for accuracy, the smaller for time."""
-    summary = json.loads(outcome.directory.summary.read_text())
-    if metric is None:
-        metric = "validation_accuracy" if summary.get("validation_accuracy") is not None else "test_accuracy"
-    value = summary[metric]
-    return math.inf if value is None else float(value)
 
 
 def _exit_code(session: Session, outcome: Outcome) -> int:

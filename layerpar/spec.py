@@ -37,8 +37,8 @@ class Settings:
         tensorboard: Write the scalars of `metrics.jsonl` for TensorBoard too.
         checkpoint_every: Epochs between two checkpoints; 0 for none.
         keep_checkpoint: Keep the last checkpoint of a finished run, so that it can go on with more epochs.
-        optimized_metric: The number of `summary.json` that a sweeper is told of a run; null for the
-            validation accuracy, or the test accuracy where nothing is held out.
+        optimized_metric: The number of `summary.json` that a search goes by; null for the validation accuracy,
+            or the test accuracy where nothing is held out. See `layerpar.optimized`.
     """
 
     seed: int

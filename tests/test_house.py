@@ -34,6 +34,7 @@ ORDER = (
     "work",
     "summary",
     "trainer",
+    "optimized",
     "worker doctor check compose",
     "worker_server",
     "supervise",
