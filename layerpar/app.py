@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -23,6 +23,7 @@ from layerpar.session import Session, carrying_out, current
 
 if TYPE_CHECKING:
     from layerpar.run import Outcome
+    from layerpar.variants import Planned
 
 ALONE = (
     "compare times one run after the other; leave out hydra/{}={}. "
@@ -99,7 +100,7 @@ def compare(arguments: list[str], *, started: float) -> int:
 
     Hydra's jobs only plan, so that a mistake in the last one is found before the first one starts.
     """
-    from layerpar.variants import Planned, plan
+    from layerpar.variants import plan
 
     for argument in arguments:
         key, _, chosen = argument.lstrip("+").partition("=")
@@ -108,8 +109,10 @@ def compare(arguments: list[str], *, started: float) -> int:
     planned: list[Planned] = []
     written: dict[Path, Mapping[str, str]] = {}
     errors: list[UserError] = []
+    tune: Any = {}
 
     def task(composed: DictConfig) -> None:
+        tune.update(OmegaConf.to_container(composed.tune or OmegaConf.create()))
         job, root = HydraConfig.get(), output_directory()
         if not is_sweep():
             session.directory, session.key = root, "hydra.run.dir"
@@ -128,6 +131,8 @@ def compare(arguments: list[str], *, started: float) -> int:
         if errors:
             session.directory = None
             raise errors[0]
+        if tune:
+            _require_one_network(planned)
         if session.directory is not None:
             with _locked(session.directory, session.key):
                 for folder, files in written.items():
@@ -136,10 +141,41 @@ def compare(arguments: list[str], *, started: float) -> int:
                         (folder / name).write_text(text)
                 session.series.total = len(planned)
                 for run in planned:
-                    root = _member_directory(run.composed, run.root, below=session.directory)
+                    root = _member_directory(run.variant.composed, run.root, below=session.directory)
                     with run.surroundings():
-                        session.run(run.composed, root, label=run.label, again=True)
+                        session.run(run.variant.composed, root, label=run.label, again=True)
+    _choose(session, planned, tune)
     return max((EXIT_CODES[outcome.status] for outcome in session.outcomes), default=0)
+
+
+def _require_one_network(planned: Sequence[Planned]) -> None:
+    """Refuse to choose one setting for several networks: trials are repeated over seeds alone."""
+    seeds = {run.variant.composed.seed for run in planned}
+    trials = {(run.variant.name, run.variant.settings) for run in planned}
+    require(
+        len(planned) == len(seeds) * len(trials),
+        "tune chooses for one network and data set; sweep nothing but the seed, as in -m seed=1000,1001",
+    )
+
+
+def _choose(session: Session, planned: Sequence[Planned], tune: Mapping[str, Any]) -> None:
+    """Choose among the trials of a comparison, if it has any, write it down and say it."""
+    from layerpar.tune import Trial, record
+
+    trials = []
+    for run, outcome in zip(planned, session.outcomes, strict=True):
+        variant, done = run.variant, outcome.status == "done"
+        if variant.settings is not None:
+            metric = variant.composed.optimized_metric
+            score = value(outcome.directory, metric, done=done)
+            trials.append(Trial(variant.name, variant.settings, variant.composed.seed, score, done))
+    if trials and session.directory is not None:
+        larger = direction(metric) == "maximize"
+        words = metric or "validation_accuracy"
+        for line in record(
+            session.directory, trials, metric=words, larger=larger, same=tune.get("same") or {}
+        ):
+            session.print(line)
 
 
 def _require_one_at_a_time(group: str, chosen: str) -> None:

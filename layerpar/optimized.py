@@ -1,4 +1,4 @@
-"""The one number of a run that a search goes by, and the worst there is, for runs that have not ended well."""
+"""The one number of a run that a search goes by; for runs that have not ended well, the worst there is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def larger_is_better(metric: str) -> bool:
 
 
 def direction(metric: str | None) -> str:
-    """`maximize` or `minimize`, as Hydra's sweepers call it; None for `optimized_metric=null`, an accuracy."""
+    """`maximize` or `minimize`, in the words of Hydra's sweepers; `optimized_metric=null` is an accuracy."""
     return "maximize" if metric is None or larger_is_better(metric) else "minimize"
 
 

@@ -17,7 +17,7 @@ ROOT = Path(layerpar.__file__).parent
 
 ORDER = (
     "errors paths search_path variables",
-    "seeds typed",
+    "seeds typed loggers",
     "measure",
     "rendezvous",
     "architectures datasets optimizers",
@@ -39,6 +39,7 @@ ORDER = (
     "worker_server",
     "supervise",
     "run",
+    "tune",
     "variants",
     "results",
     "session",
