@@ -141,6 +141,8 @@ def one_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if "mbiguous value" in lines[0]:
         return f"{lines[0]}; a list of values is a sweep: try layerpar train -m …"
+    if "not override 'tensorboard'" in lines[0]:
+        return "tensorboard=true is logger=tensorboard now; try that"
     if "not override" in lines[0]:
         return f"{lines[0]} There is no such key; layerpar train --help lists them"
     if isinstance(error, OverrideParseException):

@@ -194,7 +194,7 @@ def _go_on(
 def clear_incomplete(directory: RunDirectory) -> None:
     """Remove what an attempt without a checkpoint has left; it is begun anew."""
     checkpoint.clear_unfinished(directory)
-    for path in (directory.logs, directory.tensorboard):
+    for path in (directory.logs, directory.logger):
         shutil.rmtree(path, ignore_errors=True)
     for path in (
         directory.metrics,

@@ -32,6 +32,7 @@ from layerpar.rendezvous.ranks import Ranks, join, worker_device
 from layerpar.seeds import random_state, seed_generators, set_random_state
 from layerpar.summary.content import Results, method, summary
 from layerpar.summary.gather import gather_contention, gather_environment, gather_ranks, results
+from layerpar.summary.settings import effective
 from layerpar.variables import PARENT, STARTED
 from layerpar.work import Work, add_work, count_work
 
@@ -210,7 +211,7 @@ class Trainer:
     ) -> None:
         """The epochs of a phase that are left, with evaluations and checkpoints. Collective."""
         config, progress, phase = self.config, self.progress, self.config.parts[index]
-        log = MetricsLog(self.directory, tensorboard=config.tensorboard) if engine.owner else None
+        log = MetricsLog(self.directory, config.logger, effective(config)) if engine.owner else None
         live = LiveStep(self.directory.live) if engine.owner else None
         while progress.epoch < last_epoch:
             if engine.owner:
