@@ -188,9 +188,12 @@ def resume(arguments: list[str], *, started: float) -> int:
     parser = argparse.ArgumentParser(
         prog="layerpar resume",
         description="Go on with a stopped run from its last checkpoint.",
-        epilog="With epochs=N it ends after N epochs instead, its learning rate from the checkpoint on as in "
-        "a run that was planned for N; a run that is done needs keep_checkpoint=true for that. workers=N is "
-        "for modes whose result does not depend on it.",
+        epilog="Every checkpoint_every epochs all workers write RUN_DIR/checkpoint, outside the clock. From "
+        "there a run that was killed, interrupted or lost a worker ends with the weights of one that "
+        "was never stopped, bit for bit. A damaged or foreign checkpoint is refused. With epochs=N it"
+        " ends after N epochs instead, its learning rate from the checkpoint on as in a run that was "
+        "planned for N; a run that is done needs keep_checkpoint=true for that. workers=N is for "
+        "modes whose result does not depend on it.",
     )
     parser.add_argument("directory", type=Path, metavar="RUN_DIR", help="the run's directory")
     parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="epochs=N, workers=N")

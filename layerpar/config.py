@@ -120,7 +120,13 @@ def parse(config: DictConfig) -> RunConfig:
 
 
 def load(path: Path) -> RunConfig:
-    """The run that a `run.yaml` describes."""
+    """The run that a `run.yaml` describes.
+
+    One from somebody else is data, not code: it chooses among subclasses of layerpar's own options
+    (`_target_`) and calls nothing else. But to look for them it imports any module that Python finds, and
+    the run reads, and downloads into, the `dataset.root` it names, uses the hosts it names, and takes the
+    memory it asks for.
+    """
     composed = OmegaConf.load(path)
     assert isinstance(composed, DictConfig)
     return parse(composed)
