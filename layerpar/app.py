@@ -168,7 +168,9 @@ def _choose(session: Session, planned: Sequence[Planned], tune: Mapping[str, Any
         if variant.settings is not None:
             metric = variant.composed.optimized_metric
             score = value(outcome.directory, metric, done=done)
-            trials.append(Trial(variant.name, variant.settings, variant.composed.seed, score, done))
+            trials.append(
+                Trial(variant.name, variant.own, variant.settings, variant.composed.seed, score, done)
+            )
     if trials and session.directory is not None:
         larger = direction(metric) == "maximize"
         words = metric or "validation_accuracy"

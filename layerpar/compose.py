@@ -73,7 +73,7 @@ def _null_choice(arguments: Iterable[str]) -> str:
 
 
 def register_resolvers() -> None:
-    """What configurations may ask for: `${cores:}`, `${direction:METRIC}`, `${times:A,B}`, `${worker_counts:}`."""
+    """What configurations may ask for: `${cores:}`, `${direction:KEY}`, `${times:A,B}`, `${worker_counts:}`."""
     OmegaConf.register_new_resolver("cores", _cores, replace=True)
     OmegaConf.register_new_resolver("direction", direction, replace=True)
     OmegaConf.register_new_resolver("worker_counts", _worker_counts, replace=True)
@@ -154,8 +154,15 @@ def _quoted(override: str) -> str:
     """The override, its value quoted for Hydra and all of it for the shell, if that makes sense of it."""
     key, _, value = override.partition("=")
     quoted = f'{key}="{value}"'
+    if value.startswith("[") and value.endswith("]"):
+        quoted = f"{key}=[{','.join(_in_quotes(item) for item in value[1:-1].split(','))}]"
     try:
         OverridesParser.create().parse_override(quoted)
     except HydraException:
         return f"'{key}=VALUE'"
     return f"'{quoted}'"
+
+
+def _in_quotes(item: str) -> str:
+    text = item.strip().strip('"')
+    return f'"{text}"'

@@ -33,13 +33,15 @@ class Trial:
 
     Attributes:
         variant: The way of training.
-        settings: What was tried.
+        own: Its overrides.
+        settings: What was tried beside them.
         seed: The run's.
         score: Its number; see `layerpar.optimized`.
         done: Whether it ended well.
     """
 
     variant: str
+    own: Settings
     settings: Settings
     seed: int
     score: float
@@ -123,6 +125,7 @@ def record(
         "metric": metric,
         "trials": max(len(tried) for tried in means.values()),
         "seeds": sorted({trial.seed for trial in trials}),
+        "variants": {trial.variant: list(trial.own) for trial in trials},
         "settings": settings,
     }
     path.write_text(HEADER.format(path) + OmegaConf.to_yaml(OmegaConf.create(content)))
@@ -138,8 +141,16 @@ def record(
     return [*lines, f"chosen: {path}"]
 
 
-def read_chosen(path: Path, *, seed: int, variants: Iterable[str]) -> dict[str, list[str]]:
-    """What was chosen for every variant.
+def read_chosen(
+    path: Path, *, seed: int, variants: Mapping[str, list[str]], without: Iterable[str]
+) -> dict[str, list[str]]:
+    """Every variant with what was chosen for it, those included that were tuned and are not listed.
+
+    Args:
+        path: What `record` has written.
+        seed: Of the runs to come.
+        variants: What is to be compared, with overrides.
+        without: Variants that were left out.
 
     Raises:
         UserError: there is no such file, it has nothing for a variant, or this seed has helped to choose.
@@ -148,19 +159,21 @@ def read_chosen(path: Path, *, seed: int, variants: Iterable[str]) -> dict[str, 
     require(path.is_file(), f"chosen={path} is no file; {repair}")
     content: Any = OmegaConf.to_container(OmegaConf.load(path))
     require(
-        isinstance(content, dict) and {"settings", "seeds"} <= set(content),
+        isinstance(content, dict) and {"settings", "seeds", "variants"} <= set(content),
         f"chosen={path} holds no chosen settings; {repair}",
     )
     require(
         seed not in content["seeds"],
         f"seed={seed} has helped to choose {path}; try seed={max(content['seeds']) + 1}",
     )
-    for variant in variants:
+    tuned = {name: own for name, own in content["variants"].items() if name not in without}
+    every = tuned | dict(variants)
+    for variant in every:
         require(
             variant in content["settings"],
             f"chosen={path} has nothing for {variant}; leave it out with ~variants.{variant}",
         )
-    return content["settings"]
+    return {variant: [*own, *content["settings"][variant]] for variant, own in every.items()}
 
 
 def _means(trials: Iterable[Trial]) -> dict[str, dict[Settings, float]]:

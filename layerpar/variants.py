@@ -29,12 +29,14 @@ class Variant:
         label: Names it.
         name: Its key among `variants`.
         composed: Its whole configuration.
-        settings: What a trial tries; None where nothing is to be chosen.
+        own: What it changes of a train run.
+        settings: What a trial tries beside that; None where nothing is to be chosen.
     """
 
     label: str
     name: str
     composed: DictConfig
+    own: Settings
     settings: Settings | None = None
 
 
@@ -90,21 +92,22 @@ def plan(composed: DictConfig, overrides: Sequence[str], root: Path, *, prefix: 
 
 
 def _variants(composed: DictConfig, overrides: Sequence[str]) -> Iterator[Variant]:
-    given: Any = OmegaConf.to_container(composed.variants, resolve=False)
-    given = {name: own for name, own in given.items() if own is not None}
+    listed: Any = OmegaConf.to_container(composed.variants, resolve=False)
+    given = {name: own for name, own in listed.items() if own is not None}
     require(bool(given), "variants lists nothing to compare; try '+variants.serial=[\"mode=serial\"]'")
     common = [one for one in overrides if not one.lstrip("+~").startswith(OWN_KEYS)]
     if composed.chosen is not None:
-        chosen = read_chosen(Path(composed.chosen), seed=composed.seed, variants=given)
-        given = {name: [*own, *chosen[name]] for name, own in given.items()}
+        without = {one.removeprefix("~variants.") for one in overrides if one.startswith("~variants.")}
+        without |= listed.keys() - given.keys()
+        given = read_chosen(Path(composed.chosen), seed=composed.seed, variants=given, without=without)
     for name, own in given.items():
         if composed.tune is None:
-            yield Variant(name, name, _compose(name, [*common, *own]))
+            yield Variant(name, name, _compose(name, [*common, *own]), tuple(own))
             continue
         config = _compose(name, [*common, *own])
         for number, settings in enumerate(_search(composed.tune, name, config)):
             tried = _compose(name, [*common, *own, *settings])
-            yield Variant(f"{name}-{number}", name, tried, settings)
+            yield Variant(f"{name}-{number}", name, tried, tuple(own), settings)
 
 
 def _compose(name: str, overrides: Sequence[str]) -> DictConfig:

@@ -45,13 +45,13 @@ def test_every_budget_is_the_same_whatever_the_grids_size() -> None:
 def test_the_mean_over_seeds_decides_and_of_equals_the_first() -> None:
     scores = {"a": (0.9, 0.5), "b": (0.8, 0.8), "c": (0.8, 0.8)}
     trials = [
-        Trial("data", (settings,), seed, score, done=True)
+        Trial("data", (), (settings,), seed, score, done=True)
         for settings, given in scores.items()
         for seed, score in enumerate(given)
     ]
     assert choose(trials, larger=True) == {"data": ("b",)}
     assert choose(trials, larger=False) == {"data": ("a",)}
-    assert choose([Trial("data", ("a",), 0, 0.0, done=False)], larger=True) == {}
+    assert choose([Trial("data", (), ("a",), 0, 0.0, done=False)], larger=True) == {}
 
 
 def test_a_choice_at_the_edge_of_what_was_tried_is_told() -> None:
@@ -63,7 +63,7 @@ def test_a_choice_at_the_edge_of_what_was_tried_is_told() -> None:
 @pytest.fixture
 def _quick_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("layerpar.launchers.local.LocalLauncher.launch", launched)
-    monkeypatch.setattr("layerpar.results.plots.draw.FORMATS", ("png",))
+    monkeypatch.setattr("layerpar.results.show.show_sweep", lambda *_: None)
 
 
 @pytest.mark.usefixtures("_quick_workers")
@@ -87,13 +87,19 @@ def test_settings_are_chosen_written_down_and_used(
         assert len(of_name) == 2
         best = max(of_name, key=lambda row: float(row["validation_accuracy"]))
         assert content.settings[name] == best["settings"].split()
-    ways = [*LESS, "~variants.layerwise_local", f"chosen={tuned / 'chosen.yaml'}"]
+    ways = [
+        *LESS,
+        "~variants.serial_all_cores",
+        "~variants.layerwise_local",
+        f"chosen={tuned / 'chosen.yaml'}",
+    ]
     small = [*TINY, "dataset.validation=0.25"]
     assert cli.run(["compare", *ways, *small, f"hydra.run.dir={reported}"], started=time.time()) == 0
     runs = load([reported]).summaries
     rates = {row["label"]: row["settings"]["optimizer.lr"] for _, row in runs.iterrows()}
     assert content.settings.serial[0] == f"optimizer.lr={rates['serial']}"
     assert set(runs["seed"]) == {0}
+    assert "layerwise delayed" in rates, "it was tuned, though a comparison does not list it"
     assert cli.run(["compare", *ways, *small, "seed=1000"], started=time.time()) == 2
     assert "try seed=1001" in capsys.readouterr().err
 
@@ -107,7 +113,15 @@ def test_what_cannot_be_chosen_fairly_is_refused(tmp_path: Path, capfd: pytest.C
         asked = ["compare", "experiment=tune", *FEW, *LESS, f"hydra.run.dir={tmp_path}", wrong]
         assert cli.run(asked, started=0.0) == 2
         assert repair in capfd.readouterr().err
-    several = ["compare", "-m", "experiment=tune", *FEW, *LESS, "architecture.depth=4,5"]
+    several = [
+        "compare",
+        "-m",
+        "experiment=tune",
+        *FEW,
+        *LESS,
+        "variants.serial=null",
+        "architecture.depth=4,5",
+    ]
     assert cli.run([*several, f"hydra.sweep.dir={tmp_path}"], started=0.0) == 2
     assert "one network" in capfd.readouterr().err
     assert not list(tmp_path.rglob("run.yaml"))
