@@ -75,6 +75,7 @@ def _null_choice(arguments: Iterable[str]) -> str:
 def register_resolvers() -> None:
     """What a configuration may ask for: `${cores:}`, `${direction:KEY}`, `${times:A,B}` …"""
     OmegaConf.register_new_resolver("cores", _cores, replace=True)
+    OmegaConf.register_new_resolver("configuration_folder", lambda: str(config_directory()), replace=True)
     OmegaConf.register_new_resolver("direction", direction, replace=True)
     OmegaConf.register_new_resolver("worker_counts", _worker_counts, replace=True)
     OmegaConf.register_new_resolver("times", lambda one, other: one * other, replace=True)
