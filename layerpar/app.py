@@ -6,13 +6,11 @@ Imports no torch until a run begins.
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -20,10 +18,12 @@ from rich.console import Console
 
 from layerpar.compose import choice, compose_and_call, composition, is_sweep, output_directory
 from layerpar.errors import UserError, require
+from layerpar.optimized import direction, value
 from layerpar.session import Session, carrying_out, current
 
 if TYPE_CHECKING:
     from layerpar.run import Outcome
+    from layerpar.variants import Planned
 
 ALONE = (
     "compare times one run after the other; leave out hydra/{}={}. "
@@ -47,10 +47,10 @@ def train_task(composed: DictConfig) -> float | None:
     """One job of `layerpar train`, in whatever process Hydra's launcher calls it.
 
     Returns:
-        What a sweeper optimises, see `optimized_metric`; None where the run has not come to it.
+        What a sweeper optimises, see `layerpar.optimized`; None of a run that is no member of a sweep.
 
     Raises:
-        UserError: the run has not ended well, where only this tells a sweeper or the process that asked.
+        UserError: the run was refused, where only this tells the process that asked.
     """
     session = current() or Session("train", (), time.time())
     launcher, root = choice("launcher"), output_directory()
@@ -68,12 +68,25 @@ def train_task(composed: DictConfig) -> float | None:
                 session.print("done before; nothing was left to do")
             show_run(outcome.directory.root, session.console)
         return None
+    _check_direction(composed.optimized_metric)
     root = _member_directory(composed, root, below=Path(HydraConfig.get().sweep.dir))
     outcome = session.run(composed, root, label=root.name, one_of_several=True, composition=files)
-    elsewhere = current() is None and outcome.status == "refused"
-    if outcome.status != "done" and (elsewhere or choice("sweeper") != "basic"):
-        raise UserError(f"{root.name} {outcome.status}: {outcome.message}")
-    return _optimized(outcome, composed.optimized_metric) if outcome.status == "done" else None
+    if outcome.status == "refused" and current() is None and choice("sweeper") == "basic":
+        raise UserError(f"{root.name} refused: {outcome.message}")
+    return value(outcome.directory, composed.optimized_metric, done=outcome.status == "done")
+
+
+def _check_direction(metric: str | None) -> None:
+    """Refuse a sweeper that would search for the worst.
+
+    Raises:
+        UserError: it would.
+    """
+    given, wanted = HydraConfig.get().sweeper.get("direction"), direction(metric)
+    require(
+        getattr(given, "name", given) in (None, wanted),
+        f"{metric or 'accuracy'} is what to {wanted}; try hydra.sweeper.direction={wanted}",
+    )
 
 
 def _label(composed: DictConfig) -> str:
@@ -89,7 +102,7 @@ def compare(arguments: list[str], *, started: float) -> int:
 
     Hydra's jobs only plan, so that a mistake in the last one is found before the first one starts.
     """
-    from layerpar.variants import Planned, plan
+    from layerpar.variants import plan
 
     for argument in arguments:
         key, _, chosen = argument.lstrip("+").partition("=")
@@ -98,8 +111,10 @@ def compare(arguments: list[str], *, started: float) -> int:
     planned: list[Planned] = []
     written: dict[Path, Mapping[str, str]] = {}
     errors: list[UserError] = []
+    tune: Any = {}
 
     def task(composed: DictConfig) -> None:
+        tune.update(OmegaConf.to_container(composed.tune or OmegaConf.create()))
         job, root = HydraConfig.get(), output_directory()
         if not is_sweep():
             session.directory, session.key = root, "hydra.run.dir"
@@ -118,6 +133,8 @@ def compare(arguments: list[str], *, started: float) -> int:
         if errors:
             session.directory = None
             raise errors[0]
+        if tune:
+            _require_one_network(planned)
         if session.directory is not None:
             with _locked(session.directory, session.key):
                 for folder, files in written.items():
@@ -126,10 +143,43 @@ def compare(arguments: list[str], *, started: float) -> int:
                         (folder / name).write_text(text)
                 session.series.total = len(planned)
                 for run in planned:
-                    root = _member_directory(run.composed, run.root, below=session.directory)
+                    root = _member_directory(run.variant.composed, run.root, below=session.directory)
                     with run.surroundings():
-                        session.run(run.composed, root, label=run.label, one_of_several=True)
+                        session.run(run.variant.composed, root, label=run.label, one_of_several=True)
+    _choose(session, planned, tune)
     return max((EXIT_CODES[outcome.status] for outcome in session.outcomes), default=0)
+
+
+def _require_one_network(planned: Sequence[Planned]) -> None:
+    """Refuse to choose one setting for several networks: trials are repeated over seeds alone."""
+    seeds = {run.variant.composed.seed for run in planned}
+    trials = {(run.variant.name, run.variant.settings) for run in planned}
+    require(
+        len(planned) == len(seeds) * len(trials),
+        "tune chooses for one network and data set; sweep nothing but the seed, as in -m seed=1000,1001",
+    )
+
+
+def _choose(session: Session, planned: Sequence[Planned], tune: Mapping[str, Any]) -> None:
+    """Choose among the trials of a comparison, if it has any, write it down and say it."""
+    from layerpar.tune import Trial, record
+
+    trials = []
+    for run, outcome in zip(planned, session.outcomes, strict=True):
+        variant, done = run.variant, outcome.status == "done"
+        if variant.settings is not None:
+            metric = variant.composed.optimized_metric
+            score = value(outcome.directory, metric, done=done)
+            trials.append(
+                Trial(variant.name, variant.own, variant.settings, variant.composed.seed, score, done)
+            )
+    if trials and session.directory is not None:
+        larger = direction(metric) == "maximize"
+        words = metric or "validation_accuracy"
+        for line in record(
+            session.directory, trials, metric=words, larger=larger, same=tune.get("same") or {}
+        ):
+            session.print(line)
 
 
 def _require_one_at_a_time(group: str, chosen: str) -> None:
@@ -142,9 +192,12 @@ def resume(arguments: list[str], *, started: float) -> int:
     parser = argparse.ArgumentParser(
         prog="layerpar resume",
         description="Go on with a stopped run from its last checkpoint.",
-        epilog="With epochs=N it ends after N epochs instead, its learning rate from the checkpoint on as in "
-        "a run that was planned for N; a run that is done needs keep_checkpoint=true for that. workers=N is "
-        "for modes whose result does not depend on it.",
+        epilog="Every checkpoint_every epochs all workers write RUN_DIR/checkpoint, outside the clock. From "
+        "there a run that was killed, interrupted or lost a worker ends with the weights of one that "
+        "was never stopped, bit for bit. A damaged or foreign checkpoint is refused. With epochs=N it"
+        " ends after N epochs instead, its learning rate from the checkpoint on as in a run that was "
+        "planned for N; a run that is done needs keep_checkpoint=true for that. workers=N is for "
+        "modes whose result does not depend on it.",
     )
     parser.add_argument("directory", type=Path, metavar="RUN_DIR", help="the run's directory")
     parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="epochs=N, workers=N")
@@ -217,15 +270,6 @@ def _statuses_below(directory: Path) -> list[str]:
     from layerpar.paths import RunDirectory
 
     return [current_status(RunDirectory(path.parent))["status"] for path in directory.rglob("status.json")]
-
-
-def _optimized(outcome: Outcome, metric: str | None) -> float | None:
-    """The number of a finished run that a sweeper is told: the larger for accuracy, the smaller for time."""
-    summary = json.loads(outcome.directory.summary.read_text())
-    if metric is None:
-        metric = "validation_accuracy" if summary.get("validation_accuracy") is not None else "test_accuracy"
-    value = summary[metric]
-    return math.inf if value is None else float(value)
 
 
 def _exit_code(session: Session, outcome: Outcome) -> int:

@@ -13,7 +13,6 @@ from layerpar.architectures.base import Network
 from layerpar.config import RunConfig
 from layerpar.datasets.base import DatasetInfo
 from layerpar.errors import UserError, require, require_choice
-from layerpar.measure.metrics import check_installed
 from layerpar.rendezvous.ranks import worker_device
 from layerpar.summary.content import Results
 
@@ -72,8 +71,7 @@ def check_work(config: RunConfig, info: DatasetInfo) -> None:
         config.dataset.validation == 0 or info.num_validation > 0,
         f"dataset={config.dataset.name} holds nothing out for validation; try dataset.validation=0",
     )
-    if config.tensorboard:
-        check_installed()
+    config.logger.check()
     most = min(info.num_train // config.batch_size, config.evaluate_every_steps or info.num_train)
     require(
         config.trace_steps <= most,

@@ -32,11 +32,12 @@ KEPT = 2
 def identity(config: RunConfig) -> str:
     """Tells checkpoints of this run from all others: a digest of its settings.
 
-    Left out is what may differ after `layerpar resume`: epochs, workers and how they are started.
+    Left out is what may differ after `layerpar resume` (epochs, workers and how they are started), and where
+    numbers go.
     """
     settings = asdict(config)
     for part in (settings, *(phase["config"] for phase in settings["phases"])):
-        del part["workers"], part["launcher"]
+        del part["workers"], part["launcher"], part["logger"]
     del settings["epochs"]
     return sha256(json.dumps(settings, sort_keys=True, default=_plain).encode()).hexdigest()
 

@@ -19,7 +19,7 @@ Compare ways of training one network: serial, data-parallel, pipeline, layerwise
 
 commands:
   train     one run, or with -m a sweep      layerpar train dataset=digits mode=layerwise workers=2
-  compare   every mode on the same work      layerpar compare dataset=mnist
+  compare   every mode on the same work      layerpar compare dataset=mnist architecture=cnn
   resume    go on with a stopped run         layerpar resume outputs/…
   report    table of finished runs           layerpar report outputs/… --format markdown
   plot      figures of finished runs         layerpar plot outputs/…
@@ -128,11 +128,17 @@ def _complete(arguments: list[str]) -> int:
 
 
 def _report(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="layerpar report", description="Table of finished runs.")
-    parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="run or sweep directory")
-    parser.add_argument("--format", choices=FORMATS, default="table")
+    parser = argparse.ArgumentParser(
+        prog="layerpar report",
+        description="Print a table of all runs at or below the directories: a row per way of training.",
+        epilog="layerpar report outputs --format html > page.html makes a page to send, with every figure.",
+    )
     parser.add_argument(
-        "--baseline", default="serial", help="mode that speed-up is measured against (serial)"
+        "directories", nargs="+", type=Path, metavar="DIR", help="of a run, a sweep, or above"
+    )
+    parser.add_argument("--format", choices=FORMATS, default="table", help="of what is printed (table)")
+    parser.add_argument(
+        "--baseline", default="serial", metavar="MODE", help="what speed-up is measured against (serial)"
     )
     given = parser.parse_args(arguments)
     from layerpar.results.report import report
@@ -142,9 +148,16 @@ def _report(arguments: list[str]) -> int:
 
 
 def _plot(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="layerpar plot", description="Figures of finished runs.")
-    parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="run or sweep directory")
-    parser.add_argument("--output", type=Path, help="folder for the figures (default: DIR/figures)")
+    parser = argparse.ArgumentParser(
+        prog="layerpar plot",
+        description="Draw every figure for which the runs at or below the directories have the data.",
+    )
+    parser.add_argument(
+        "directories", nargs="+", type=Path, metavar="DIR", help="of a run, a sweep, or above"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="for the figures (figures/ in the first DIR)"
+    )
     parser.add_argument(
         "--format",
         nargs="+",
@@ -179,8 +192,10 @@ def _predict(arguments: list[str]) -> int:
         metavar="DIR",
         help="an earlier prediction or run, for layer times",
     )
-    parser.add_argument("--format", choices=PREDICTION_FORMATS, default="table")
-    parser.add_argument("--output", type=Path, help="folder for figures, table and layer times")
+    parser.add_argument(
+        "--format", choices=PREDICTION_FORMATS, default="table", help="of what is printed (table)"
+    )
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="for figures, table and layer times")
     given = parser.parse_args(arguments)
     from layerpar.predict.command import predict
 

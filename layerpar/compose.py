@@ -20,7 +20,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from layerpar.errors import UserError
+from layerpar.optimized import direction
 from layerpar.paths import config_directory
+
+EXTRAS = {
+    "hydra/sweeper/optuna": "search",
+    "hydra/launcher/joblib": "cluster",
+    "hydra/launcher/submitit_local": "cluster",
+    "hydra/launcher/submitit_slurm": "cluster",
+}
+"""The extra that brings a choice of Hydra's."""
 
 
 def compose_and_call(config_name: str, arguments: list[str], task: Callable[[DictConfig], Any]) -> None:
@@ -64,8 +73,10 @@ def _null_choice(arguments: Iterable[str]) -> str:
 
 
 def register_resolvers() -> None:
-    """What configurations may ask for: `${cores:}`, `${worker_counts:}` and `${times:A,B}`."""
+    """What a configuration may ask for: `${cores:}`, `${direction:KEY}`, `${times:A,B}` …"""
     OmegaConf.register_new_resolver("cores", _cores, replace=True)
+    OmegaConf.register_new_resolver("configuration_folder", lambda: str(config_directory()), replace=True)
+    OmegaConf.register_new_resolver("direction", direction, replace=True)
     OmegaConf.register_new_resolver("worker_counts", _worker_counts, replace=True)
     OmegaConf.register_new_resolver("times", lambda one, other: one * other, replace=True)
 
@@ -120,13 +131,19 @@ def number_of_jobs(config: DictConfig) -> int | None:
 
 def one_line(error: Exception) -> str:
     """What Hydra says of a bad command line."""
-    if isinstance(error, MissingConfigException) and error.options:
-        group, _, option = str(error.missing_cfg_file).rpartition("/")
-        others = ", ".join(error.options)
-        return f"{group}={option} is not known; try {group}={error.options[0]} (one of {others})"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        if error.missing_cfg_file in EXTRAS:
+            extra = EXTRAS[error.missing_cfg_file]
+            return f"{group}={option} needs a package; try pip install 'layerpar[{extra}]'"
+        if error.options:
+            others = ", ".join(error.options)
+            return f"{group}={option} is not known; try {group}={error.options[0]} (one of {others})"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if "mbiguous value" in lines[0]:
         return f"{lines[0]}; a list of values is a sweep: try layerpar train -m …"
+    if "not override 'tensorboard'" in lines[0]:
+        return "tensorboard=true is logger=tensorboard now; try that"
     if "not override" in lines[0]:
         return f"{lines[0]} There is no such key; layerpar train --help lists them"
     if isinstance(error, OverrideParseException):
@@ -138,8 +155,15 @@ def _quoted(override: str) -> str:
     """The override, its value quoted for Hydra and all of it for the shell, if that makes sense of it."""
     key, _, value = override.partition("=")
     quoted = f'{key}="{value}"'
+    if value.startswith("[") and value.endswith("]"):
+        quoted = f"{key}=[{','.join(_in_quotes(item) for item in value[1:-1].split(','))}]"
     try:
         OverridesParser.create().parse_override(quoted)
     except HydraException:
         return f"'{key}=VALUE'"
     return f"'{quoted}'"
+
+
+def _in_quotes(item: str) -> str:
+    text = item.strip().strip('"')
+    return f'"{text}"'

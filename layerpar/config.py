@@ -20,6 +20,7 @@ from layerpar.architectures.base import Architecture
 from layerpar.datasets.base import Dataset
 from layerpar.errors import UserError, require
 from layerpar.launchers.base import Launcher
+from layerpar.loggers.base import Logger
 from layerpar.modes.base import Mode
 from layerpar.objectives.base import Objective
 from layerpar.optimizers import OptimizerConfig
@@ -34,6 +35,7 @@ GROUPS = {
     "aggregation": Aggregation,
     "optimizer": OptimizerConfig,
     "launcher": Launcher,
+    "logger": Logger,
 }
 """The groups, and the class that each choice must be a subclass of."""
 
@@ -43,10 +45,11 @@ PHASE_GROUPS = ("mode", "objective", "aggregation", "optimizer")
 
 @dataclass(kw_only=True)
 class RunConfig(RunSpec):
-    """A whole run: what is trained, in which mode (or one after the other), and how workers are started."""
+    """A whole run: what is trained, in which mode (or one after the other), by what workers; who logs it."""
 
     mode: Mode
     launcher: Launcher
+    logger: Logger
     phases: tuple[Phase, ...] = ()
 
     @property
@@ -117,7 +120,13 @@ def parse(config: DictConfig) -> RunConfig:
 
 
 def load(path: Path) -> RunConfig:
-    """The run that a `run.yaml` describes."""
+    """The run that a `run.yaml` describes.
+
+    One from somebody else is data, not code: it chooses among subclasses of layerpar's own options
+    (`_target_`) and calls nothing else. But to look for them it imports any module that Python finds, and
+    the run reads, and downloads into, the `dataset.root` it names, uses the hosts it names, and takes the
+    memory it asks for.
+    """
     composed = OmegaConf.load(path)
     assert isinstance(composed, DictConfig)
     return parse(composed)

@@ -56,9 +56,9 @@ class RunDirectory:
         return self.root / "trace.json"
 
     @property
-    def tensorboard(self) -> Path:
-        """The folder of TensorBoard's event files."""
-        return self.root / "tensorboard"
+    def logger(self) -> Path:
+        """The folder for what the run's logger keeps here."""
+        return self.root / "logger"
 
     @property
     def model(self) -> Path:

@@ -141,6 +141,8 @@ def _live(
             status = read_status(directory)
             for line in tail.read():
                 latest |= line
+                if line["event"] == "warning":
+                    progress.console.print(f"{label}  {line['message']}", markup=False, highlight=False)
             numbers = describe(latest) if "epoch" in latest else ""
             doing = status["phase"] or status["status"]
             done = max(latest.get("step", 0), read_live(directory.live))
@@ -159,6 +161,9 @@ def _plain(
     while not done:
         done = finished.wait(POLL_SECONDS)
         for line in tail.read():
+            if line["event"] == "warning":
+                text = f"{label}  {line['message']}"
+                console.print(text, soft_wrap=True, markup=False, highlight=False)
             if line["event"] == "evaluate":
                 steps = f"step {line['step']}" + ("" if total_steps is None else f"/{total_steps}")
                 text = f"{label}  {steps}  {describe(line)}  {line['train_seconds']:.1f} s"

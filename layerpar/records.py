@@ -11,6 +11,7 @@ from layerpar.measure.metrics import MetricsLog
 from layerpar.measure.status import write_status
 from layerpar.paths import RunDirectory
 from layerpar.summary.content import method
+from layerpar.summary.settings import effective
 
 
 class Records:
@@ -35,7 +36,7 @@ class Records:
 
     def open(self) -> None:
         """Training begins, or goes on behind the lines that are there."""
-        self._log = MetricsLog(self._directory, tensorboard=self._config.tensorboard)
+        self._log = MetricsLog(self._directory, self._config.logger, effective(self._config))
         self.live = LiveStep(self._directory.live)
 
     def begin(self, progress: Progress, decisions: dict[str, Any]) -> None:

@@ -145,7 +145,7 @@ def go_on(
 def _clear_incomplete(directory: RunDirectory) -> None:
     """Remove what an attempt without a checkpoint has left; it is begun anew."""
     checkpoint.clear_unfinished(directory)
-    for path in (directory.logs, directory.tensorboard):
+    for path in (directory.logs, directory.logger):
         shutil.rmtree(path, ignore_errors=True)
     for path in (
         directory.metrics,

@@ -34,11 +34,10 @@ class Settings:
         evaluate_every_steps: Steps between two evaluations within an epoch; 0 for one at its end only. The
             clock stops for it, so what is in flight is completed first: the objectives that stream drain, and
             rounds of aggregation end.
-        tensorboard: Write the scalars of `metrics.jsonl` for TensorBoard too.
         checkpoint_every: Epochs between two checkpoints; 0 for none.
         keep_checkpoint: Keep the last checkpoint of a finished run, so that it can go on with more epochs.
-        optimized_metric: The number of `summary.json` that a sweeper is told of a run; null for the
-            validation accuracy, or the test accuracy where nothing is held out.
+        optimized_metric: The number of `summary.json` that a search goes by; null for the validation
+            accuracy, or the test accuracy where nothing is held out. See `layerpar.optimized`.
     """
 
     seed: int
@@ -54,7 +53,6 @@ class Settings:
     log_every_steps: int
     trace_steps: int
     evaluate_every_steps: int
-    tensorboard: bool
     checkpoint_every: int
     keep_checkpoint: bool
     optimized_metric: str | None

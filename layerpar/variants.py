@@ -14,7 +14,30 @@ from hydra.core.utils import env_override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from layerpar.compose import in_one_line
-from layerpar.errors import UserError
+from layerpar.errors import UserError, require
+from layerpar.tune import Settings, points, read_chosen
+
+OWN_KEYS = ("variants", "tune", "chosen")
+"""The keys of `compare` that are no part of a run."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way of training to compare, or one trial of it.
+
+    Attributes:
+        label: Names it.
+        name: Its key among `variants`.
+        composed: Its whole configuration.
+        own: What it changes of a train run.
+        settings: What a trial tries beside that; None where nothing is to be chosen.
+    """
+
+    label: str
+    name: str
+    composed: DictConfig
+    own: Settings
+    settings: Settings | None = None
 
 
 @dataclass(frozen=True)
@@ -24,14 +47,14 @@ class Planned:
     Attributes:
         root: Its directory.
         label: Names it on the screen.
-        composed: Its whole configuration.
+        variant: What it is.
         environment: `hydra.job.env_set`.
         folder: The working directory.
     """
 
     root: Path
     label: str
-    composed: DictConfig
+    variant: Variant
     environment: Mapping[str, str]
     folder: Path
 
@@ -43,7 +66,7 @@ class Planned:
 
 
 def plan(composed: DictConfig, overrides: Sequence[str], root: Path, *, prefix: str = "") -> list[Planned]:
-    """A run for each of `composed.variants`, in directories below `root`.
+    """A run for each of `composed.variants`, or for each trial of it, in directories below `root`.
 
     Args:
         composed: What `compare` composed.
@@ -55,35 +78,80 @@ def plan(composed: DictConfig, overrides: Sequence[str], root: Path, *, prefix: 
     Raises:
         UserError: a variant cannot work.
     """
-    variants = _variants(composed, overrides)
     environment = dict(HydraConfig.get().job.env_set)
+    kept: list[Variant] = []
+    for variant in _variants(composed, overrides):
+        if variant.settings is not None or all(variant.composed != other.composed for other in kept):
+            kept.append(variant)  # on one core, one thread is all cores
     return [
-        Planned(root / f"{number}-{name}", f"{prefix}{name}", variant, environment, Path.cwd())
-        for number, (name, variant) in enumerate(variants.items())
+        Planned(
+            root / f"{number}-{variant.label}", f"{prefix}{variant.label}", variant, environment, Path.cwd()
+        )
+        for number, variant in enumerate(kept)
     ]
 
 
-def _variants(composed: DictConfig, overrides: Sequence[str]) -> dict[str, DictConfig]:
+def _variants(composed: DictConfig, overrides: Sequence[str]) -> Iterator[Variant]:
+    listed: Any = OmegaConf.to_container(composed.variants, resolve=False)
+    given = {name: own for name, own in listed.items() if own is not None}
+    require(bool(given), "variants lists nothing to compare; try '+variants.serial=[\"mode=serial\"]'")
+    common = [one for one in overrides if not one.lstrip("+~").startswith(OWN_KEYS)]
+    if composed.chosen is not None:
+        without = {one.removeprefix("~variants.") for one in overrides if one.startswith("~variants.")}
+        without |= listed.keys() - given.keys()
+        given = read_chosen(Path(composed.chosen), seed=composed.seed, variants=given, without=without)
+    for name, own in given.items():
+        if composed.tune is None:
+            yield Variant(name, name, _compose(name, [*common, *own]), tuple(own))
+            continue
+        config = _compose(name, [*common, *own])
+        for number, settings in enumerate(_search(composed.tune, name, config)):
+            tried = _compose(name, [*common, *own, *settings])
+            yield Variant(f"{name}-{number}", name, tried, tuple(own), settings)
+
+
+def _compose(name: str, overrides: Sequence[str]) -> DictConfig:
+    """The configuration of a variant, checked.
+
+    Raises:
+        UserError: it cannot work.
+    """
     from layerpar.check import check
     from layerpar.config import parse
 
-    common = [override for override in overrides if not override.lstrip("+~").startswith("variants")]
-    variants: dict[str, DictConfig] = {}
-    given: Any = OmegaConf.to_container(composed.variants, resolve=False)
-    for name, own in given.items():
-        if own is None:
-            continue
-        with in_one_line(own):
-            variant = hydra.compose("train", overrides=[*common, *own])
-        with open_dict(variant):
-            variant.pop("variants", None)  # an experiment's own list is no part of a run
-        OmegaConf.resolve(variant)
-        try:
-            check(parse(variant))
-        except UserError as error:
-            raise UserError(f"{error}, or leave it out with ~variants.{name}") from error
-        if variant not in variants.values():  # on one core, one thread is all cores
-            variants[name] = variant
-    if not variants:
-        raise UserError("variants lists nothing to compare; try '+variants.serial=[\"mode=serial\"]'")
-    return variants
+    with in_one_line(overrides):
+        variant = hydra.compose("train", overrides=list(overrides))
+    with open_dict(variant):
+        for key in OWN_KEYS:
+            variant.pop(key, None)  # what an experiment says to compare is no part of a run
+    OmegaConf.resolve(variant)
+    try:
+        check(parse(variant))
+    except UserError as error:
+        raise UserError(f"{error}, or leave it out with ~variants.{name}") from error
+    return variant
+
+
+def _search(tune: DictConfig, name: str, composed: DictConfig) -> list[Settings]:
+    """The settings to try of a variant, by its own name or that of its method.
+
+    Raises:
+        UserError: none are given, or too few.
+    """
+    from layerpar.config import parse
+    from layerpar.summary.content import method
+
+    config = parse(composed)
+    require(
+        config.dataset.validation > 0,
+        "tune chooses by images that are held out, and there are none; try dataset.validation=0.2",
+    )
+    named = method(config)
+    key = name if name in tune.search else str(named["objective"] or named["mode"])
+    require(
+        key in tune.search and (key == name or not config.phases),
+        f"tune.search has nothing for {name}; give +tune.search.{name}={{optimizer.lr:[0.01,0.1]}}, "
+        f"or leave it out with ~variants.{name}",
+    )
+    grid: Any = OmegaConf.to_container(tune.search[key])
+    return points(grid, tune.trials, name=key)

@@ -24,8 +24,8 @@ def options(group: str) -> list[str]:
 
 YAMLS = [(group, option) for group in GROUPS for option in options(group)]
 EXPERIMENT_FOLDER = config_directory() / "experiment"
-COMPARISONS = {path.stem for path in (EXPERIMENT_FOLDER / "quick").glob("*.yaml")}
-"""Experiments that `compare` composes; test_experiments.py has those."""
+COMPARISONS = {path.stem for path in (EXPERIMENT_FOLDER / "quick").glob("*.yaml")} | {"tune"}
+"""Experiments that `compare` composes; test_experiments.py and test_tune.py have those."""
 EXPERIMENTS = sorted({path.stem for path in EXPERIMENT_FOLDER.glob("*.yaml")} - COMPARISONS)
 
 

@@ -17,7 +17,7 @@ ROOT = Path(layerpar.__file__).parent
 
 ORDER = (
     "errors paths search_path variables",
-    "learning_rate seeds typed",
+    "learning_rate loggers seeds typed",
     "measure",
     "rendezvous",
     "architectures datasets optimizers",
@@ -35,10 +35,11 @@ ORDER = (
     "summary",
     "check records",
     "trainer",
+    "optimized",
     "worker compose",
     "worker_server",
     "run",
-    "resume",
+    "resume tune",
     "variants",
     "results",
     "doctor session",

@@ -1,4 +1,35 @@
-"""What an architecture is: an ordered list of layers that can be cut anywhere."""
+"""What an architecture is: an ordered list of layers that can be cut anywhere. One of your own:
+
+# my_nets.py, anywhere on PYTHONPATH
+from dataclasses import dataclass
+from torch import nn
+from layerpar.architectures.base import Architecture, Network
+
+
+@dataclass(kw_only=True)
+class Plain(Architecture):  # name, depth and width are inherited
+    bias: bool
+
+    def build(self, input_shape, num_classes):
+        channels, height, width = input_shape
+        first = nn.Sequential(
+            nn.Flatten(), nn.Linear(channels * height * width, self.width, self.bias), nn.ReLU()
+        )
+        hidden = [
+            nn.Sequential(nn.Linear(self.width, self.width, self.bias), nn.ReLU())
+            for _ in range(self.depth - 1)
+        ]
+        return Network([first, *hidden, nn.Linear(self.width, num_classes)])  # can be cut anywhere
+
+# my_conf/architecture/plain.yaml
+_target_: my_nets.Plain
+name: plain
+depth: 6
+width: 256
+bias: true
+
+PYTHONPATH=. layerpar compare "hydra.searchpath=[file://$PWD/my_conf]" architecture=plain
+"""
 
 from __future__ import annotations
 

@@ -1,19 +1,15 @@
-"""What is measured while a run trains: `metrics.jsonl`, and the same scalars for TensorBoard (an extra)."""
+"""What is measured while a run trains: `metrics.jsonl`, and the same numbers for the run's logger."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from importlib.util import find_spec
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from layerpar.errors import require
+from layerpar.loggers.base import Logger
 from layerpar.measure.writing import strict
 from layerpar.paths import RunDirectory
-
-FLUSH_SECONDS = 5
 
 
 class MetricsLog:
@@ -21,59 +17,43 @@ class MetricsLog:
 
     Args:
         directory: The run's.
-        tensorboard: Write the same scalars for TensorBoard.
+        logger: Gets the finite numbers of every line that has a step, as `EVENT/NAME`. One that raises is
+            lost: a line of event `warning` says so, and everything else goes on.
+        settings: Of the run, for the logger.
     """
 
-    def __init__(self, directory: RunDirectory, *, tensorboard: bool = False) -> None:
+    def __init__(
+        self, directory: RunDirectory, logger: Logger | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
         self._file = directory.metrics.open("a")
-        self._tensorboard = TensorBoardWriter(directory.tensorboard) if tensorboard else None
+        self._logger = logger
+        self._ask(lambda logger: logger.start(directory, settings or {}))
 
     def write(self, event: str, **values: Any) -> None:
         """One line; numbers that are not finite become null."""
         line = json.dumps(strict({"event": event} | values), allow_nan=False)
         self._file.write(line + "\n")
         self._file.flush()
-        if self._tensorboard is not None:
-            self._tensorboard.write(event, values)
+        if "step" in values:
+            numbers = {
+                f"{event}/{name}": float(value)
+                for name, value in values.items()
+                if isinstance(value, int | float) and math.isfinite(value) and name != "step"
+            }
+            self._ask(lambda logger: logger.log(values["step"], numbers))
 
     def close(self) -> None:
+        """Nothing more is to come."""
+        self._ask(lambda logger: logger.finish())
         self._file.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
 
-
-class TensorBoardWriter:
-    """Writes event files into a folder, in the background.
-
-    Args:
-        folder: Where to; made if it is missing. A later phase or a resumed run adds a file of its own.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # only here: an optional package, slow to import
-
-        self._writer = SummaryWriter(str(folder), flush_secs=FLUSH_SECONDS)
-
-    def write(self, event: str, values: Mapping[str, Any]) -> None:
-        """The finite numbers of a line of `metrics.jsonl` as `EVENT/NAME` over steps, if it has a step."""
-        if "step" not in values:
+    def _ask(self, request: Callable[[Logger], None]) -> None:
+        """Let the logger do something; one that cannot is not asked again."""
+        if self._logger is None:
             return
-        for name, value in values.items():
-            if isinstance(value, int | float) and math.isfinite(value) and name != "step":
-                self._writer.add_scalar(f"{event}/{name}", value, values["step"])
-
-    def close(self) -> None:
-        """Write what is left."""
-        self._writer.close()
-
-
-def check_installed() -> None:
-    """Refuse `tensorboard=true` where the package is missing.
-
-    Raises:
-        UserError: it is.
-    """
-    require(
-        find_spec("tensorboard") is not None,
-        "tensorboard=true needs the package tensorboard (pip install tensorboard); try tensorboard=false",
-    )
+        try:
+            request(self._logger)
+        except Exception as error:
+            name, self._logger = self._logger.name, None
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            self.write("warning", message=f"logger={name} is lost, the run goes on ({reason})")

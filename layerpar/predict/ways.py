@@ -18,6 +18,7 @@ from layerpar.errors import UserError, require
 from layerpar.paths import config_directory
 from layerpar.results.settings import disambiguate
 from layerpar.summary.settings import effective
+from layerpar.variants import OWN_KEYS
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def compose_ways(overrides: Sequence[str]) -> list[Way]:
     with initialize_config_dir(version_base="1.3", config_dir=str(config_directory())):
         try:
             composed = compose("predict", overrides=list(overrides))
-            common = [override for override in overrides if not override.lstrip("+~").startswith("variants")]
+            common = [override for override in overrides if not override.lstrip("+~").startswith(OWN_KEYS)]
             given: Any = OmegaConf.to_container(composed.variants, resolve=False)
             variants = {
                 name: compose("train", overrides=[*common, *own])
@@ -63,7 +64,8 @@ def _named(variants: dict[str, DictConfig]) -> list[Way]:
     configs = []
     for composed in variants.values():
         with open_dict(composed):
-            composed.pop("variants", None)  # an experiment's own list is no part of a run
+            for key in OWN_KEYS:
+                composed.pop(key, None)
         configs.append(parse(composed))
         require(not configs[-1].phases, "a run of several phases cannot be predicted; try phases={}")
     labels = [config.mode.label(config) for config in configs]

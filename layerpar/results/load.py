@@ -16,7 +16,7 @@ from layerpar.results.files import UnreadableError
 from layerpar.results.read import read_events, read_run
 from layerpar.results.settings import group_key
 
-OWN_FOLDERS = {".hydra", "checkpoint", "logs", "tensorboard", "figures"}
+OWN_FOLDERS = {".hydra", "checkpoint", "logs", "logger", "figures"}
 """Folders that belong to a run or a sweep, and hold no runs."""
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from omegaconf import OmegaConf
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -82,6 +83,18 @@ def pins(directory: RunDirectory) -> list[str]:
     return list(found.values())
 
 
+def _found(path: Path) -> str:
+    """What a sweeper that searches has found, in its own words: values, and settings as overrides."""
+    content = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path)))
+    words = []
+    for key, value in content.items():
+        if isinstance(value, dict):
+            words.append(" ".join(f"{name}={setting}" for name, setting in value.items()))
+        elif key != "name":
+            words.append(f"{key.replace('_', ' ')} {value}")
+    return ", ".join(words)
+
+
 def show_sweep(directory: Path, console: Console) -> None:
     """The table of a sweep or a comparison, and beside its runs: results.csv, .md and .html, figures/.
 
@@ -106,5 +119,8 @@ def show_sweep(directory: Path, console: Console) -> None:
     if pictures:
         others = f" and {len(pictures) - 1} more beside it" if len(pictures) > 1 else ""
         say(f"figure: {pictures[0]}{others}")
+    found = directory / "optimization_results.yaml"
+    if found.exists() and (runs.summaries["status"] == "done").any():
+        say(f"found: {_found(found)}")
     say(f"page: {directory / 'results.html'}")
     say(f"results: {directory}")

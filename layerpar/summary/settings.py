@@ -18,7 +18,6 @@ WITHOUT_EFFECT = {
     "launcher.join_seconds",
     "warmup_steps",
     "log_every_steps",
-    "tensorboard",
     "checkpoint_every",
     "keep_checkpoint",
     "optimized_metric",
@@ -45,7 +44,7 @@ def effective(config: RunConfig) -> dict[str, Any]:
     flat["workers"] = config.num_workers
     if config.phases:
         flat["phases"] = label(config)
-    for group in GROUPS:
+    for group in GROUPS.keys() - {"logger"}:
         if any(group not in phase.own and _obeys(phase.config, group) for phase in config.parts):
             flat |= dict(_leaves(getattr(config, group), group))
     for phase in config.phases:

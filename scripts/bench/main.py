@@ -209,7 +209,27 @@ def overhead(rounds: int) -> None:
 
 
 def modes(rounds: int) -> None:
-    """Every mode on the same work."""
+    """Every mode on the same work, and where the workers' seconds go.
+
+    What was found on two shared cores of an AMD EPYC (the table is in the README):
+
+    - *Useful* is what the serial run of the same round took. It is above 100 % where half a network suits
+      a core's caches better than a whole one; on a shared machine single rounds are 10 to 20 % off.
+    - *More work* is what workers are busy beyond that. `local`: the auxiliary head, on the CNN 8 to 10 of
+      375 ms a step, nearly all of it the pooling of its large activation. `delayed`: the gradient to the
+      upper block's input, and a copy of the lower block's weights in every step, since late gradients
+      need the old ones (2 of 97 ms on the MLP). Both: a core is slower while its neighbour uses the same
+      memory. `pipeline`: four micro-batches are four small batches. `data`: copying and averaging
+      gradients.
+    - *Waiting*, CNN: 4.8 points of both rows are uneven work. A residual block is 7 % of the network, and
+      a cut falls between two of them. What is left is filling and draining: `local` begins one forward
+      late, `delayed` ends with `link_delay` backwards alone, 2 % of 60 steps and 4 % of 30; an epoch of
+      CIFAR-10 has 390.
+    - *Exchanging* is packing and handing over; the messages themselves travel while workers compute.
+    - Memory that a step frees is kept for the next one (`KEEP_MEMORY` in `launchers/base.py`, every mode
+      alike): giving it back to the system and fetching it again cost serial training up to 80 ms of a 910
+      ms step, depending on chance.
+    """
     for work in WORKS:
         ways = {name: partial(ours, work, *overrides) for name, overrides in (MODES | MICROBATCHES).items()}
         found = alternate(ways, rounds=rounds, title=f"modes, {work}, 2 workers", unit="serial")

@@ -65,7 +65,6 @@ def config(mode: str = "serial", **changes: Any) -> dict[str, Any]:
         "warmup_steps": 5,
         "log_every_steps": 10,
         "trace_steps": 0,
-        "tensorboard": False,
     }
     for key, value in changes.items():
         *groups, last = key.split("__")
@@ -88,7 +87,7 @@ def label(content: dict[str, Any]) -> str:
 def settings(content: dict[str, Any]) -> dict[str, Any]:
     """The settings that take effect in that run, flat."""
     mode = content["mode"]["name"]
-    unused = {"device", "warmup_steps", "log_every_steps", "tensorboard"}
+    unused = {"device", "warmup_steps", "log_every_steps"}
     unused |= set() if mode == "layerwise" else {"objective"}
     unused |= set() if mode in ("layerwise", "data") else {"aggregation"}
     flat = dict(_leaves({key: value for key, value in content.items() if key not in unused}))

@@ -81,7 +81,7 @@ def test_what_changes_neither_result_nor_time_is_left_out() -> None:
         "dataset.root=/here",
         "warmup_steps=0",
         "launcher.timeout_seconds=9",
-        "tensorboard=true",
+        "logger=tensorboard",
     )
     assert effective(one) == effective(
         composed("dataset=mnist", "dataset.root=/there", "log_every_steps=1", "device=cpu")
