@@ -28,7 +28,7 @@ SPACING = 4
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Of glibc's malloc.h."""
 
-MOST_COPIES = 8
+MOST_COPIES = 4
 """Of a layer, that have a turn; see `Measuring`."""
 
 Kind = tuple[str, tuple[int, ...]]
