@@ -94,6 +94,7 @@ VALIDATION = Column(
     hidden="empty",
 )
 SECONDS = Column("train\nseconds", lambda group: spread(group, "train_seconds"), "train_seconds")
+PREDICTED = _plain("predicted\nseconds", "predicted_seconds", hidden="empty")
 SPEED_UP = Column("speed-up", _speed_up, "speed_up")
 EFFICIENCY = _plain("efficiency\n%", "efficiency", scale=100)
 SERIAL_FRACTION = Column(
@@ -124,6 +125,7 @@ REPORT = [
     ACCURACY,
     VALIDATION,
     SECONDS,
+    PREDICTED,
     SPEED_UP,
     EFFICIENCY,
     SERIAL_FRACTION,
