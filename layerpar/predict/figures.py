@@ -113,9 +113,12 @@ def who_wins(rows: pd.DataFrame, *, caption: str) -> Figure:
 
 
 def overview(deeper: pd.DataFrame, rows: pd.DataFrame, *, caption: str) -> Figure:
-    """What pays where, in one picture. Left: speed-up against depth, over the first link. Right: who wins."""
+    """What pays where, of ways that train all layers in a step.
+
+    Left: speed-up against depth, over the first link. Right: who wins, over workers and bandwidth.
+    """
     link = deeper["link"].iloc[0]
-    drawn = deeper[deeper["refused"].isna() & (deeper["link"] == link)]
+    drawn = deeper[(deeper["trains_all"] == True) & (deeper["link"] == link)]  # noqa: E712
     best = _winners(rows)
     styles = palette.styles(dict(zip(rows["way"], rows["order"], strict=True)))
     shown = [name for name in dict.fromkeys(rows["way"]) if name in {*drawn["way"], *best["way"]}]
