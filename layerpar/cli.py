@@ -8,6 +8,7 @@ import io
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from layerpar import __version__
@@ -140,10 +141,22 @@ def _report(arguments: list[str]) -> int:
     parser.add_argument(
         "--baseline", default="serial", metavar="MODE", help="what speed-up is measured against (serial)"
     )
+    parser.add_argument(
+        "--predicted",
+        metavar="LINK",
+        help="beside measured seconds those that layerpar predict says for this link, such as loopback",
+    )
     given = parser.parse_args(arguments)
     from layerpar.results.report import report
 
-    report(given.directories, format=given.format, baseline=given.baseline)
+    predict = None
+    if given.predicted is not None:
+        from layerpar.predict.beside import with_predictions
+        from layerpar.predict.links import choose
+
+        (link,) = choose([given.predicted], bandwidths=[], latency=None)
+        predict = partial(with_predictions, link=link)
+    report(given.directories, format=given.format, baseline=given.baseline, predict=predict)
     return 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any, NamedTuple
 
 import torch
@@ -98,16 +98,16 @@ def measure(layers: Sequence[nn.Module], measuring: Measuring, *, samples: int, 
     size = samples // microbatches
     few = max(2, size // 8)
     _time_layers(layers, measuring, few)  # the first pass pays for everything that is set up once
-    before = perf_counter()
-    _time_layers(layers, measuring, few)
-    seconds = perf_counter() - before
-    timed = max(2, min(size, int(few * BUDGET_SECONDS / (PASSES * seconds))))
-    passes = [_time_layers(layers, measuring, timed) for _ in range(PASSES)]
+    with timed(measuring.inputs(1).device) as seconds:
+        _time_layers(layers, measuring, few)
+    budget = BUDGET_SECONDS * measuring.most_copies
+    chosen = max(2, min(size, int(few * budget / (PASSES * seconds[0]))))
+    passes = [_time_layers(layers, measuring, chosen) for _ in range(PASSES)]
     shortest = [
         [_Times(*map(min, zip(*module, strict=True))) for module in zip(*layer, strict=True)]
         for layer in zip(*passes, strict=True)
     ]
-    scale = samples / timed
+    scale = samples / chosen
     own = [layer for layer, *_ in shortest]
     to_weights = [min(layer.backward, layer.backward_weights) for layer in own]
     return Profile(
@@ -170,21 +170,21 @@ def _time_module(measuring: Measuring, copies: Sequence[nn.Module], inputs: Tens
     """What one of these equal modules takes, each with its own weights, where all have a turn."""
     parameters, device = [parameter for copy in copies for parameter in copy.parameters()], inputs.device
     leaves = [inputs.detach().requires_grad_() for _ in copies]
-    with _timed(device) as forward, measuring.autocast():
+    with timed(device) as forward, measuring.autocast():
         outputs = [copy(leaf) for copy, leaf in zip(copies, leaves, strict=True)]
     upstream = [torch.rand_like(output) for output in outputs]
     for _ in range(2):  # the first finds memory cold, which in training it never is
-        with _timed(device) as backward:
+        with timed(device) as backward:
             torch.autograd.grad(outputs, [*leaves, *parameters], upstream, retain_graph=True)
     backward_weights, update, copy, accumulate, split = [0.0], 0.0, [0.0], [0.0], 0.0
     if parameters:
-        with _timed(device) as backward_weights:
+        with timed(device) as backward_weights:
             gradients = torch.autograd.grad(outputs, parameters, upstream)
         update = _time_update(measuring, parameters, gradients)
         for _ in range(2):
-            with _timed(device) as copy:
+            with timed(device) as copy:
                 cloned = [parameter.detach().clone() for parameter in parameters]
-        with _timed(device) as accumulate:
+        with timed(device) as accumulate:
             for total, gradient in zip(cloned, gradients, strict=True):
                 total += gradient
         if measuring.time_split is not None:
@@ -201,17 +201,22 @@ def _time_update(
     for _ in range(2):  # the first makes the optimizer's state
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
-        with _timed(parameters[0].device) as seconds:
+        with timed(parameters[0].device) as seconds:
             optimizer.step()
     return seconds[0]
 
 
 @contextmanager
-def _timed(device: torch.device) -> Iterator[list[float]]:
-    """Gives a list to which the seconds of what is inside are added."""
+def timed(device: torch.device) -> Iterator[list[float]]:
+    """Gives a list to which the seconds of what is inside are added.
+
+    Where one thread computes, they are those of its processor, which do not count while another process has
+    it.
+    """
+    clock = thread_time if device.type == "cpu" and torch.get_num_threads() == 1 else perf_counter
     seconds: list[float] = []
     synchronize(device)
-    before = perf_counter()
+    before = clock()
     yield seconds
     synchronize(device)
-    seconds.append(perf_counter() - before)
+    seconds.append(clock() - before)

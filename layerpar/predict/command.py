@@ -16,7 +16,8 @@ from layerpar.errors import UserError, require
 from layerpar.predict import links as link_kinds
 from layerpar.predict import recorded
 from layerpar.predict.links import Link
-from layerpar.predict.study import Study, prepare
+from layerpar.predict.preparation import prepare
+from layerpar.predict.study import Study
 from layerpar.predict.tables import GIBIBYTE, as_csv, as_json, refusals, tables
 from layerpar.predict.ways import compose_ways
 from layerpar.results import formats

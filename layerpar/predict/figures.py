@@ -46,6 +46,9 @@ def write(
         figure = against(several, "gigabits", panel="workers", caption=caption)
         written += save(lay_out(figure), folder / "predicted_bandwidth")
         written += save(lay_out(who_wins(gigabits, caption=caption)), folder / "predicted_winner")
+        if len(deeper):
+            figure = overview(deeper, gigabits, caption=caption)
+            written += save(lay_out(figure), folder / "predicted_overview")
     return written
 
 
@@ -96,21 +99,63 @@ def _scale(ax: Axes, values: Sequence[float]) -> None:
 def who_wins(rows: pd.DataFrame, *, caption: str) -> Figure:
     """Which way is the fastest that fits and trains all layers in a step, over workers and bandwidth, with
     its speed-up."""
-    workers, speeds = sorted(rows["workers"].unique()), sorted(rows["gigabits"].unique())
-    possible = rows[rows["fits"].astype(bool) & (rows["trains_all"] == True)]  # noqa: E712
-    best = possible.loc[possible.groupby(["workers", "gigabits"])["seconds"].idxmin()]
-    names = [name for name in dict.fromkeys(rows["way"]) if name in set(best["way"])]
+    best = _winners(rows)
     styles = palette.styles(dict(zip(rows["way"], rows["order"], strict=True)))
-    handles = [Patch(color=styles[name].color, label=name) for name in names]
-    grid = np.full((len(speeds), len(workers)), np.nan)
     figure = layout.new_figure(
         "Predicted winner over workers and bandwidth",
         caption,
-        width=max(5.0, 0.6 * len(workers) + 1.4),
-        height=0.42 * len(speeds) + 0.8,
-        handles=handles,
+        width=max(5.0, 0.6 * rows["workers"].nunique() + 1.4),
+        height=0.42 * rows["gigabits"].nunique() + 0.8,
+        handles=[Patch(color=styles[name].color, label=name) for name in _names(rows, best)],
     )
-    ax = figure.add_subplot()
+    _draw_winners(figure.add_subplot(), rows, best, styles)
+    return figure
+
+
+def overview(deeper: pd.DataFrame, rows: pd.DataFrame, *, caption: str) -> Figure:
+    """What pays where, of ways that train all layers in a step.
+
+    Left: speed-up against depth, over the first link. Right: who wins, over workers and bandwidth.
+    """
+    link = deeper["link"].iloc[0]
+    drawn = deeper[(deeper["trains_all"] == True) & (deeper["link"] == link)]  # noqa: E712
+    best = _winners(rows)
+    styles = palette.styles(dict(zip(rows["way"], rows["order"], strict=True)))
+    shown = [name for name in dict.fromkeys(rows["way"]) if name in {*drawn["way"], *best["way"]}]
+    figure = layout.new_figure(
+        "Predicted: what pays on more workers",
+        caption,
+        width=10.5,
+        height=3.9,
+        handles=[palette.handle(name, styles[name]) for name in shown],
+    )
+    left, right = figure.subplots(1, 2)
+    for name, line in drawn.groupby("way", sort=False):
+        _draw(left, line.sort_values("layers"), "layers", styles[str(name)])
+    _scale(left, sorted(drawn["layers"].unique()))
+    left.set_xlabel("layers, a worker for every four")
+    left.set_ylabel("predicted times faster than serial")
+    left.set_title(f"deeper networks, {link}", loc="left")
+    _draw_winners(right, rows, best, styles)
+    right.set_title("the fastest way, and its speed-up", loc="left")
+    return figure
+
+
+def _winners(rows: pd.DataFrame) -> pd.DataFrame:
+    possible = rows[rows["fits"].astype(bool) & (rows["trains_all"] == True)]  # noqa: E712
+    return possible.loc[possible.groupby(["workers", "gigabits"])["seconds"].idxmin()]
+
+
+def _names(rows: pd.DataFrame, best: pd.DataFrame) -> list[str]:
+    """Of ways that win somewhere, in order."""
+    return [name for name in dict.fromkeys(rows["way"]) if name in set(best["way"])]
+
+
+def _draw_winners(ax: Axes, rows: pd.DataFrame, best: pd.DataFrame, styles: dict[str, palette.Style]) -> None:
+    """A field for each number of workers and bandwidth, in the colour of the way that wins there."""
+    workers, speeds = sorted(rows["workers"].unique()), sorted(rows["gigabits"].unique())
+    names = _names(rows, best)
+    grid = np.full((len(speeds), len(workers)), np.nan)
     for winner in best.to_dict("records"):
         place = workers.index(winner["workers"]), speeds.index(winner["gigabits"])
         grid[place[1], place[0]] = names.index(winner["way"])
@@ -123,7 +168,6 @@ def who_wins(rows: pd.DataFrame, *, caption: str) -> Figure:
     ax.set_yticks(range(len(speeds)), [f"{speed:g}" for speed in speeds])
     ax.set_xlabel("workers")
     ax.set_ylabel("Gbit/s")
-    return figure
 
 
 def _spread(values: Sequence[Any], most: int = MOST_PANELS) -> list[Any]:

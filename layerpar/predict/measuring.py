@@ -1,4 +1,4 @@
-"""Measures a network's layers for a prediction: every kind of layer once, however deep the network is."""
+"""Measures a network's layers for a prediction, and looks at what they put out and keep."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ import ctypes
 import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from copy import deepcopy
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from layerpar.architectures.base import Network
-from layerpar.check import meta_network
 from layerpar.config import RunConfig
 from layerpar.datasets.base import DatasetInfo
 from layerpar.partition.layer_times import BuildHead, Measuring, Profile, measure
+from layerpar.predict.kinds import Kind
 from layerpar.predict.layers import Layers
 from layerpar.predict.split_backward import time_split
 
@@ -28,54 +25,8 @@ SPACING = 4
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Of glibc's malloc.h."""
 
-MOST_COPIES = 8
+MOST_COPIES = 4
 """Of a layer, that have a turn; see `Measuring`."""
-
-Kind = tuple[str, tuple[int, ...]]
-"""What decides how long a layer takes: how it prints, and the shape of a sample that it takes."""
-
-
-@dataclass(frozen=True)
-class Kinds:
-    """A network as the kinds of its layers.
-
-    Attributes:
-        network: On the meta device.
-        kinds: Of each layer.
-    """
-
-    network: Network
-    kinds: list[Kind]
-
-
-def kinds_of(config: RunConfig, info: DatasetInfo) -> Kinds:
-    """The kinds of a run's layers. Takes no memory for weights.
-
-    Raises:
-        UserError: the architecture cannot be so.
-    """
-    network = meta_network(config, info)()
-    shape: tuple[int, ...] = tuple(info.input_shape)
-    kinds: list[Kind] = []
-    outputs: dict[Kind, tuple[int, ...]] = {}
-    for layer in network.layers:
-        kind = (repr(layer), shape)
-        if kind not in outputs:
-            with torch.no_grad():
-                outputs[kind] = tuple(layer.eval()(torch.empty(2, *shape, device="meta")).shape[1:])
-            layer.train()
-        kinds.append(kind)
-        shape = outputs[kind]
-    return Kinds(network, kinds)
-
-
-def real_layers(kinds: Kinds, config: RunConfig, device: torch.device) -> list[nn.Module]:
-    """The layers with memory and harmless weights; those of one kind are the same module."""
-    modules: dict[Kind, nn.Module] = {}
-    for kind, layer in zip(kinds.kinds, kinds.network.layers, strict=True):
-        if kind not in modules:
-            modules[kind] = _real(layer, config, device)
-    return [modules[kind] for kind in kinds.kinds]
 
 
 def examine(
@@ -176,22 +127,6 @@ def spaced(sizes: Iterable[int]) -> list[int]:
     return kept
 
 
-def _real(layer: nn.Module, config: RunConfig, device: torch.device) -> nn.Module:
-    """A layer of the meta device with memory and harmless weights."""
-    real = deepcopy(layer).to_empty(device=device)
-    with torch.no_grad():
-        for tensor in real.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.normal_(std=0.02) if tensor.dim() > 1 else tensor.fill_(1.0)
-            else:
-                tensor.zero_()
-    for module in real.modules():
-        reset = getattr(module, "reset_parameters", None)
-        if callable(reset):
-            reset()
-    return real.to(memory_format=torch.channels_last) if config.architecture.channels_last else real
-
-
 def _forward(layer: nn.Module, inputs: Tensor) -> tuple[Tensor, float]:
     """What a layer puts out, and bytes per sample that it keeps for its backward, weights apart."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in layer.parameters()}
@@ -233,11 +168,3 @@ def _optimizer_state(config: RunConfig, device: torch.device) -> float:
 def _autocast(config: RunConfig, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
     enabled = config.precision == "bf16"
     return lambda: torch.autocast(device.type, torch.bfloat16, enabled=enabled)
-
-
-def matched(kinds: Sequence[Kind], known: Sequence[Kind]) -> list[int] | None:
-    """Which known layer each layer is like; None where there is one that is like no known layer."""
-    places = {kind: index for index, kind in reversed(list(enumerate(known)))}
-    if not set(kinds) <= set(places):
-        return None
-    return [places[kind] for kind in kinds]

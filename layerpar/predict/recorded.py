@@ -91,7 +91,12 @@ def _from_run(files: RunDirectory) -> Recorded:
         if line["event"] == "engine" and line.get("layer_times"):
             entry = line["layer_times"]
             head = head_key(config)
-            return Recorded(describe(config), None, {head: {entry["samples"]: _profile(entry)}})
+            try:
+                return Recorded(describe(config), None, {head: {entry["samples"]: _profile(entry)}})
+            except KeyError as error:
+                raise UserError(
+                    f"{files.root} recorded no {error} of its layers; leave out --from"
+                ) from error
     raise UserError(
         f"{files.root} measured no layers, as mode={config.mode.name} cuts nothing; leave out --from"
     )

@@ -5,12 +5,10 @@ The only place that calls torch's own functions for it, which walk the graph of 
 
 from __future__ import annotations
 
-from time import perf_counter
-
 import torch
 from torch import Tensor, nn
 
-from layerpar.measure.stopwatch import synchronize
+from layerpar.partition.layer_times import timed
 
 
 def time_split(layer: nn.Module, inputs: Tensor) -> float:
@@ -25,11 +23,8 @@ def time_split(layer: nn.Module, inputs: Tensor) -> float:
     leaf = inputs.clone().requires_grad_()
     outputs = layer(leaf)
     upstream = torch.rand_like(outputs)
-    synchronize(inputs.device)
-    before = perf_counter()
-    _, groups = _backward.stage_backward_input([outputs], [upstream], [leaf], layer.parameters())
-    _backward.stage_backward_weight(layer.parameters(), groups)
-    synchronize(inputs.device)
-    seconds = perf_counter() - before
+    with timed(inputs.device) as seconds:
+        _, groups = _backward.stage_backward_input([outputs], [upstream], [leaf], layer.parameters())
+        _backward.stage_backward_weight(layer.parameters(), groups)
     layer.zero_grad(set_to_none=True)
-    return seconds
+    return seconds[0]

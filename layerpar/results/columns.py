@@ -105,6 +105,7 @@ VALIDATION = Column(
     hidden="empty",
 )
 SECONDS = Column("train\nseconds", lambda group: spread(group, "train_seconds"), "train_seconds")
+PREDICTED = _plain("predicted\nseconds", "predicted_seconds", hidden="empty")
 SPEED_UP = Column("speed-up", _speed_up, "speed_up")
 EFFICIENCY = _plain("efficiency\n%", "efficiency", scale=100)
 SERIAL_FRACTION = Column(
@@ -136,6 +137,7 @@ REPORT = [
     ACCURACY,
     VALIDATION,
     SECONDS,
+    PREDICTED,
     SPEED_UP,
     EFFICIENCY,
     SERIAL_FRACTION,

@@ -24,6 +24,7 @@ MEASURES = [
     "validation_accuracy",
     "accuracy_difference",
     "train_seconds",
+    "predicted_seconds",
     "samples_per_second",
     "speed_up",
     "efficiency",
@@ -85,6 +86,8 @@ def summarise(runs: Runs, *, baseline: str = BASELINE) -> pd.DataFrame:
         UserError: no run is of that baseline, and it is not serial.
     """
     rows = with_speed_up(_with_accepted(runs), baseline=baseline)
+    if "predicted_seconds" not in rows:
+        rows = rows.assign(predicted_seconds=math.nan)
     keys = [group_key(settings) for settings in rows["settings"]]
     group = pd.Series(pd.factorize(pd.Series(keys, dtype=object))[0], index=rows.index)
     done = rows["status"] == "done"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -18,19 +18,28 @@ from layerpar.results.tables import report_tables
 FORMATS = ("table", "markdown", "latex", "csv", "json", "html")
 
 
-def report(directories: Sequence[Path], *, format: str = "table", baseline: str = BASELINE) -> None:
+def report(
+    directories: Sequence[Path],
+    *,
+    format: str = "table",
+    baseline: str = BASELINE,
+    predict: Callable[[Runs], Runs] | None = None,
+) -> None:
     """Print the table of all runs at or below these directories; skipped ones are named on standard error.
 
     Args:
         directories: Run directories, and directories of them.
         format: One of `FORMATS`.
         baseline: The mode (or label, such as `layerwise local`) that speed-up is measured against.
+        predict: Adds predicted to measured seconds; None for measurements only.
 
     Raises:
         UserError: no run could be read, or none is of that baseline.
     """
     require_choice("--format", format, FORMATS)
     runs = load(directories)
+    if predict is not None:
+        runs = predict(runs)
     if format == "table":
         formats.show(report_tables(runs, baseline=baseline), Console())
     else:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from layerpar.results.columns import COMPARISON, GRADIENTS, REPORT, VERDICT, WORK, Column
+from layerpar.results.columns import COMPARISON, GRADIENTS, PREDICTED, REPORT, VERDICT, WORK, Column
 from layerpar.results.groups import by_task, summarise
 from layerpar.results.load import Runs
 from layerpar.results.speedup import BASELINE, RULE, SCALED_RULE
@@ -20,6 +20,10 @@ INTERVAL = "±: half of the 95 % confidence interval of a mean over {runs} (Stud
 VERDICTS = (
     "verdict: against the {baseline} runs of the same seeds, where the mean difference exceeds its 95 % "
     "confidence interval; else level"
+)
+SIMULATED = (
+    "predicted seconds: no measurement; simulated, from the layer times that runs recorded, over {link} "
+    "(layerpar predict --help)"
 )
 COUNTED = (
     "{columns}: matrix products and convolutions of all workers, forward and backward, in units of one "
@@ -61,7 +65,10 @@ def report_tables(runs: Runs, *, baseline: str = BASELINE) -> list[Table]:
     Raises:
         UserError: no run is of that baseline.
     """
-    return _tables(summarise(runs, baseline=baseline), REPORT, baseline)
+    tables = _tables(summarise(runs, baseline=baseline), REPORT, baseline)
+    if any(PREDICTED in table.columns for table in tables):
+        tables[-1].notes.append(SIMULATED.format(link=runs.summaries["predicted_link"].iloc[0]))
+    return tables
 
 
 def comparison_tables(runs: Runs) -> list[Table]:

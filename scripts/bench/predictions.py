@@ -150,7 +150,7 @@ def emulated(rounds: int) -> None:
         _write_sleeps(Path(folder))
         # A layer that sleeps cannot tell which of its gradients a split backward wants.
         ways = {name: words for name, words in WAYS.items() if name != "zbv"}
-        rows = predicted(EMULATED, ways, [4, 8, 16], "link=loopback", f"--from={folder}")
+        rows = predicted(EMULATED, ways, [4, 8, 16], "link=loopback", "latency=100", f"--from={folder}")
     _compare(rows, measured, EMULATED, rounds=rounds, title="emulated computing, loopback")
 
 

@@ -14,7 +14,7 @@ from tiny import TINY, composed, launched
 from layerpar import cli
 from layerpar.paths import RunDirectory, config_directory
 from layerpar.predict import recorded
-from layerpar.predict.study import prepare
+from layerpar.predict.preparation import prepare
 from layerpar.predict.ways import compose_ways
 
 FEW = ("~variants.pipeline_4", "~variants.pipeline_16", "~variants.pipeline_64", "~variants.sequential")
@@ -37,7 +37,7 @@ def rows(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, 
 
 def test_an_output_holds_table_figures_and_layer_times(output: Path) -> None:
     names = {path.name for path in output.iterdir()}
-    figures = {f"predicted_{name}.{form}" for name in ("workers", "depth", "bandwidth", "winner")
+    figures = {f"predicted_{name}.{form}" for name in ("workers", "depth", "bandwidth", "winner", "overview")
                for form in ("png", "svg")}  # fmt: skip
     assert names == figures | {"prediction.json", recorded.FILE}
     found = json.loads((output / "prediction.json").read_text())

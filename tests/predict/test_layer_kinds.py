@@ -10,6 +10,7 @@ from equal_layers import equal_layers
 from tiny import tiny
 
 from layerpar.partition.layer_times import Profile
+from layerpar.predict import kinds as layer_kinds
 from layerpar.predict import measuring
 from layerpar.predict.layers import Layers
 
@@ -51,8 +52,8 @@ def test_sizes_that_are_measured_are_far_apart_and_reach_from_end_to_end() -> No
 def examined(*overrides: str) -> tuple[measuring.Kinds, Layers]:
     config = tiny(*overrides)
     info = config.dataset.info()
-    kinds = measuring.kinds_of(config, info)
-    layers = measuring.real_layers(kinds, config, CPU)
+    kinds = layer_kinds.kinds_of(config, info)
+    layers = layer_kinds.real_layers(kinds, config, CPU)
     return kinds, measuring.examine(config, info, layers, lambda shape: None, {})
 
 
@@ -84,7 +85,7 @@ def test_what_the_optimizer_remembers_is_seen_on_it(overrides: str, state: float
 def test_every_kind_of_layer_is_measured_once_at_every_size() -> None:
     config = tiny("architecture.depth=200")
     info = config.dataset.info()
-    layers = measuring.real_layers(measuring.kinds_of(config, info), config, CPU)
+    layers = layer_kinds.real_layers(layer_kinds.kinds_of(config, info), config, CPU)
     times = measuring.time_layers(config, info, layers, lambda shape: None, [8, 2], splits_backward=False)
     assert sorted(times) == [2, 8]
     assert len(set(times[8].forward[1:-1])) == 1
@@ -92,10 +93,10 @@ def test_every_kind_of_layer_is_measured_once_at_every_size() -> None:
 
 
 def test_a_deeper_network_has_the_layers_of_the_measured_one() -> None:
-    known = measuring.kinds_of(config := tiny("architecture.depth=4"), config.dataset.info())
-    deeper = measuring.kinds_of(config := tiny("architecture.depth=6"), config.dataset.info())
-    assert measuring.matched(deeper.kinds, known.kinds) == [0, 1, 1, 1, 1, 1, 4]
-    wider = measuring.kinds_of(config := tiny("architecture.width=13"), config.dataset.info())
-    assert measuring.matched(wider.kinds, known.kinds) is None
+    known = layer_kinds.kinds_of(config := tiny("architecture.depth=4"), config.dataset.info())
+    deeper = layer_kinds.kinds_of(config := tiny("architecture.depth=6"), config.dataset.info())
+    assert layer_kinds.matched(deeper.kinds, known.kinds) == [0, 1, 1, 1, 1, 1, 4]
+    wider = layer_kinds.kinds_of(config := tiny("architecture.width=13"), config.dataset.info())
+    assert layer_kinds.matched(wider.kinds, known.kinds) is None
     layers = equal_layers(5)
     assert len(layers.take([0, 1, 1, 4])) == 4
