@@ -62,6 +62,7 @@ class BlockSpec:
         autocast: The precision in which forwards run.
         replicas: With whom to average gradients before each update; None for nobody.
         above: The network's layers after this block, as at the start of the round, where a worker holds them.
+        following: The network's layers after this block, with the common starting weights, to be copied.
     """
 
     index: int
@@ -75,6 +76,7 @@ class BlockSpec:
     autocast: Callable[[], AbstractContextManager[Any]]
     replicas: ReplicaGroup | None = None
     above: Sequence[nn.Module] = ()
+    following: Sequence[nn.Module] = ()
     first_step: int = 0
 
     @property
@@ -241,6 +243,10 @@ class Objective(ABC):
     def build_head(self, activation_shape: tuple[int, ...], num_classes: int) -> nn.Module | None:
         """The auxiliary head of a block that puts out such activations, with new weights; None for none."""
         return None
+
+    def trained(self, block: range, num_layers: int) -> range:
+        """The layers that a block trains: its own, and those of which it trains copies."""
+        return block
 
     @abstractmethod
     def cost(self, seconds: LayerSeconds, *, exchange: str) -> BlockCost:
