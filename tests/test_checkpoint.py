@@ -48,7 +48,7 @@ TWO_WORKERS = {
     "data": "mode=data architecture.norm=batch",
     "local SGD": f"mode=data aggregation=momentum {ROUNDS}",
     "pipeline": f"mode=pipeline architecture.norm=batch {CUT}",
-    "local": f"mode=layerwise objective=local architecture.norm=batch {CUT}",
+    "local": f"mode=layerwise objective=local objective.overlap=1 architecture.norm=batch {CUT}",
     "delayed": f"mode=layerwise objective=delayed aggregation=anderson {ROUNDS} {CUT}",
     "recomputed": f"mode=layerwise objective=delayed objective.recompute=true aggregation=ema {CUT}",
     "frozen": f"mode=layerwise objective=frozen mode.exchange=weights aggregation=trust_region {CUT}",

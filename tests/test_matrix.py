@@ -64,7 +64,7 @@ def options(group: str) -> list[str]:
 
 @cache
 def ways() -> dict[str, RunConfig]:
-    """Every mode; of layerwise every objective with every exchange that it can have, and replicas."""
+    """Every mode; of layerwise every objective with every exchange that it can have, overlap and replicas."""
     found = {
         f"mode={mode}": composed(*WORK, f"mode={mode}", *OWN_WORK.get(mode, ())) for mode in options("mode")
     }
@@ -74,6 +74,7 @@ def ways() -> dict[str, RunConfig]:
         config = composed(*WORK, *choices)
         if config.objective.cannot(exchange) is None:
             found[" ".join(choices)] = config
+    found["overlap"] = composed(*WORK, "mode=layerwise", "objective.overlap=1", "objective.head=conv")
     found["mode.replicas=2"] = composed(*WORK, "mode=layerwise", "mode.replicas=2")
     return found
 

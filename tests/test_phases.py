@@ -122,7 +122,12 @@ def test_moments_of_other_weights_than_those_handed_over_stay_behind(kind: str, 
 
 
 def test_a_head_begins_afresh_beside_layers_that_bring_their_momentum() -> None:
-    kinds = ("mode=serial", f"mode=layerwise objective=local {CUT}", "mode=data", "mode=sequential")
+    kinds = (
+        "mode=serial",
+        f"mode=layerwise objective=local objective.overlap=1 {CUT}",
+        "mode=data",
+        "mode=sequential",
+    )
     state = run(*phases(*kinds), "optimizer=adamw", "architecture.norm=batch")
     assert all(tensor.isfinite().all() for tensor in state.values())
 

@@ -44,6 +44,7 @@ TINY = (
 OBJECTIVES = (
     "objective=local",
     "objective=local mode.exchange=weights",
+    "objective=local objective.overlap=2",
     "objective=delayed",
     "objective=delayed objective.recompute=true",
     "objective=frozen mode.exchange=weights",

@@ -133,6 +133,7 @@ def block_spec(workload: Workload, plan: Plan, index: int, output: Tensor) -> Bl
         optimizer=workload.config.optimizer,
         total_steps=workload.total_steps,
         first_step=workload.first_step,
+        following=workload.network.layers[layers.stop :],
         autocast=workload.autocast,
     )
 

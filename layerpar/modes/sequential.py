@@ -91,7 +91,7 @@ class Sequential(Mode):
         for index, output in enumerate(outputs):
             spec = block_spec(workload, plan, index, output)
             own = replace(spec, total_steps=steps[index], first_step=0)
-            blocks.append(LocalBlock(own, microbatches=1, head=self.head, similarity=0.0))
+            blocks.append(LocalBlock(own, microbatches=1, head=self.head, overlap=0, similarity=0.0))
         wires = [
             Wire(
                 shape=tuple(output.shape[1:]),

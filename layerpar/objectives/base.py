@@ -72,6 +72,10 @@ class Objective(ABC):
         """The auxiliary head of a block that puts out such activations, with new weights; None for none."""
         return None
 
+    def trained(self, block: range, num_layers: int) -> range:
+        """The layers that a block trains: its own, and those of which it trains copies."""
+        return block
+
     @abstractmethod
     def cost(self, seconds: LayerSeconds, *, exchange: str) -> BlockCost:
         """What a step of a block costs under an exchange, from the times of its layers."""

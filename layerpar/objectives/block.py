@@ -59,6 +59,7 @@ class BlockSpec:
         autocast: The precision in which forwards run.
         replicas: With whom to average gradients before each update; None for nobody.
         above: The network's layers after this block, as at the start of the round, where a worker holds them.
+        following: The network's layers after this block, with the common starting weights, to be copied.
     """
 
     index: int
@@ -72,6 +73,7 @@ class BlockSpec:
     autocast: Callable[[], AbstractContextManager[Any]]
     replicas: ReplicaGroup | None = None
     above: Sequence[nn.Module] = ()
+    following: Sequence[nn.Module] = ()
     first_step: int = 0
 
     @property

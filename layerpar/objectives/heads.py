@@ -11,10 +11,12 @@ A sequence is treated as a feature map with one side: time is its side, features
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from itertools import pairwise
 from math import prod
 
+import torch
 from torch import Tensor, nn
 
 CONV_HIDDEN = 128
@@ -27,7 +29,7 @@ _NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d}
 _POOL = {1: nn.AvgPool1d, 2: nn.AvgPool2d}
 
 
-def build(kind: str, activation_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+def build(kind: str, activation_shape: tuple[int, ...], num_classes: int) -> nn.Sequential:
     """A head that maps activations, batch first, to logits (batch, classes).
 
     Weights are drawn from torch's global generator, on the default device: He et al. 2015 before a ReLU,
@@ -44,6 +46,32 @@ def build(kind: str, activation_shape: tuple[int, ...], num_classes: int) -> nn.
     parts = {"linear": _linear, "mlp": _mlp, "conv": _conv}[kind](channels, sides, num_classes)
     turn = [_FeaturesFirst()] if len(activation_shape) == 2 else []
     return nn.Sequential(*turn, *parts)
+
+
+def after(
+    layers: Sequence[nn.Module], kind: str | None, activation_shape: tuple[int, ...], num_classes: int
+) -> nn.Module:
+    """Copies of a network's layers, with their weights, and a head on what they put out.
+
+    Args:
+        layers: On any device.
+        kind: As for `build`; None where the layers end in the network's classifier.
+        activation_shape: Of one sample of what the first layer takes.
+        num_classes: Logits per sample.
+    """
+    copies = [deepcopy(layer) for layer in layers]
+    if kind is None:
+        return nn.Sequential(*copies)
+    return nn.Sequential(*copies, *build(kind, _shape_after(layers, activation_shape), num_classes))
+
+
+def _shape_after(layers: Sequence[nn.Module], activation_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Of one sample, found without computing anything."""
+    activation = torch.empty(2, *activation_shape, device="meta")
+    with torch.no_grad():
+        for layer in layers:
+            activation = deepcopy(layer).to("meta").eval()(activation)
+    return tuple(activation.shape[1:])
 
 
 def _as_map(activation_shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:

@@ -1,7 +1,8 @@
 """What a step of one block costs, from the times of its layers: the objective's true cost of a cut.
 
 F is forward, Bx backward to the input, Bw backward to the weights and U the update of a layer; H is the
-auxiliary head, C a copy of the weights. A block owns layers `first` to `last - 1` of L:
+auxiliary head, C a copy of the weights. With `overlap` a `local` block pays for the layers that it trains
+copies of, too, and its head comes after them. A block owns layers `first` to `last - 1` of L:
 
     layer          0 … first-1       first          first+1 … last-1     last … L-1
     local          .                 F .  Bw U      F Bx Bw U  (+H)      .
@@ -48,16 +49,26 @@ class LayerSeconds(Protocol):
         """C, a copy of the weights."""
 
 
-def local(seconds: LayerSeconds) -> BlockCost:
-    """`local` with activations streamed in: own layers and head. No block has a gradient to its input."""
+def local(seconds: LayerSeconds, *, overlap: int = 0) -> BlockCost:
+    """`local` with activations streamed in: own layers and head. No block has a gradient to its input.
+
+    Args:
+        seconds: Times of the layers.
+        overlap: A block trains copies of so many following layers too, with its head after them.
+    """
     trained = _trained(seconds)
     num_layers = len(seconds.forward)
-    return lambda first, last: trained(first, last) + _head(seconds, last, num_layers)
+
+    def cost(first: int, last: int) -> float:
+        end = min(last + overlap, num_layers)
+        return trained(first, end) + _head(seconds, end, num_layers)
+
+    return cost
 
 
-def local_weights(seconds: LayerSeconds) -> BlockCost:
+def local_weights(seconds: LayerSeconds, *, overlap: int = 0) -> BlockCost:
     """`local` with weights exchanged once a round: the prefix below is recomputed in every step."""
-    own = local(seconds)
+    own = local(seconds, overlap=overlap)
     forward = _Range(seconds.forward)
     return lambda first, last: forward(0, first) + own(first, last)
 

@@ -77,6 +77,31 @@ def test_local_is_what_its_definition_says(cuts: list[int]) -> None:
 
 
 @pytest.mark.parametrize("cuts", [[2], [1, 3]])
+@pytest.mark.parametrize("overlap", [1, 2, 9])
+def test_local_blocks_that_overlap_train_copies_of_the_layers_that_follow(
+    cuts: list[int], overlap: int
+) -> None:
+    """The head is linear, after the copies; copies that include the classifier need none."""
+    config = tiny("mode=layerwise", "workers=1", f"mode.partition={cuts}", f"objective.overlap={overlap}")
+    written = Written(config, cuts)
+    learners, updaters = [], []
+    for block, (_, last) in zip(written.blocks, written.spans, strict=True):
+        copies = deepcopy(written.network.layers[last : last + overlap])
+        torch.manual_seed(stream_seed(config.seed, "head", last - 1))
+        head = nn.Identity() if last + overlap >= len(written.network.layers) else nn.Linear(12, 10)
+        learners.append(nn.Sequential(*copies, head))
+        updaters.append(config.optimizer.updater([*block.parameters(), *learners[-1].parameters()], 6))
+    for batch in written.batches:
+        activation = batch.images
+        for block, learner, updater in zip(written.blocks, learners, updaters, strict=True):
+            output = block(activation.detach())
+            nn.functional.cross_entropy(learner(output), batch.labels).backward()
+            updater.step()
+            activation = output
+    assert equal(written.state(), weights_after(config, STEPS))
+
+
+@pytest.mark.parametrize("cuts", [[2], [1, 3]])
 @pytest.mark.parametrize("link_delay", [1, 2])
 def test_delayed_is_what_its_definition_says(cuts: list[int], link_delay: int) -> None:
     """Block k at its step i: forward of batch i, then an update by the gradient of batch i - d, taken at the

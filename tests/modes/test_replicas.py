@@ -114,7 +114,9 @@ def after_a_segment(ranks: Ranks, config: RunConfig) -> tuple[bool, int, Tensor 
 
 
 @pytest.mark.parametrize("rule", ["replace", "average"])
-@pytest.mark.parametrize("objective", ["objective=delayed", "objective=local objective.head=mlp"])
+@pytest.mark.parametrize(
+    "objective", ["objective=delayed", "objective=local objective.head=mlp objective.overlap=1"]
+)
 def test_replicas_are_the_same_after_a_segment(objective: str, rule: str) -> None:
     """Heads and running statistics included; every chain has a loss, one worker answers for all."""
     norm = "architecture.norm=batch"

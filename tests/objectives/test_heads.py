@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -59,6 +61,29 @@ def test_heads_compute_in_bfloat16_and_with_weights_given_to_them(kind):
             assert head(activation).dtype == torch.bfloat16
         zeros = {name: torch.zeros_like(tensor) for name, tensor in head.named_parameters()}
         assert not functional_call(head, zeros, (activation,)).any()
+
+
+def test_a_head_after_copies_of_layers_takes_what_they_put_out_and_leaves_the_originals_alone():
+    layers = [nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU()), nn.AvgPool2d(2)]
+    originals = deepcopy(layers)
+    head = heads.after(layers, "linear", (3, 10, 10), 7)
+    assert [tuple(weight.shape) for weight in head.parameters() if weight.dim() > 1] == [
+        (5, 3, 3, 3),
+        (7, 20),
+    ]
+    assert torch.equal(head[0][0].weight, layers[0][0].weight)
+    head(torch.randn(4, 3, 10, 10)).sum().backward()
+    for layer, original in zip(layers, originals, strict=True):
+        for left, tensor in zip(layer.state_dict().values(), original.state_dict().values(), strict=True):
+            assert torch.equal(left, tensor)
+    assert all(parameter.grad is None for layer in layers for parameter in layer.parameters())
+
+
+def test_copies_that_end_in_the_classifier_need_no_head():
+    classifier = nn.Linear(6, 10)
+    head = heads.after([classifier], None, (6,), 10)
+    activation = torch.randn(3, 6)
+    assert torch.equal(head(activation), classifier(activation))
 
 
 def test_linear_sees_the_quadrants_of_a_map_the_halves_of_a_sequence_and_a_whole_vector():

@@ -42,13 +42,22 @@ def even(num_layers: int) -> Times:
     [
         # layers 0-1 of 4, layers 1-2 of 4, layers 2-3 of 4; digits: C H U Bw Bx F
         (costs.local(DIGITS), 2_03_03_02_03, 4_06_06_04_06, 12_12_08_12),
+        (costs.local(DIGITS, overlap=1), 4_07_07_06_07, 14_14_12_14, 12_12_08_12),
         (costs.local_weights(DIGITS), 2_03_03_02_03, 4_06_06_04_07, 12_12_08_15),
         (costs.delayed(DIGITS, recompute=False, stash=False), 3_03_02_03, 6_06_06_06, 12_12_12_12),
         (costs.delayed(DIGITS, recompute=True, stash=False), 3_03_02_06, 6_06_06_12, 12_12_12_12),
         (costs.delayed(DIGITS, recompute=False, stash=True), 3_00_03_03_02_03, 6_00_06_06_06_06, 12_12_12_12),
         (costs.frozen(DIGITS), 3_03_14_15, 6_06_12_15, 12_12_08_15),
     ],
-    ids=["local", "local weights", "delayed", "delayed recompute", "delayed stash", "frozen"],
+    ids=[
+        "local",
+        "local overlapping",
+        "local weights",
+        "delayed",
+        "delayed recompute",
+        "delayed stash",
+        "frozen",
+    ],
 )
 def test_a_block_pays_for(cost: BlockCost, first: int, middle: int, last: int) -> None:
     assert [cost(0, 2), cost(1, 3), cost(2, 4)] == [first, middle, last]

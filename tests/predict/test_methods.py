@@ -158,6 +158,16 @@ def test_a_late_gradient_costs_memory() -> None:
     assert local.activations == 16 * 80
 
 
+def test_blocks_that_overlap_take_the_time_and_the_memory_of_the_layers_that_they_copy() -> None:
+    layers = equal_layers(6, samples=16)
+    asked = ("mode=layerwise", "objective=local", "workers=2", "objective.overlap=2")
+    found = predict(layers, *asked, "mode.partition=[2]")
+    assert found.seconds == pytest.approx(3 * 4 - 1, rel=0.1)
+    assert found.memory.weights == 4 * 440 + 44
+    assert found.memory.activations == 16 * 4 * 80
+    assert predict(layers, *asked, "mode.partition=[4]").memory.weights == 6 * 440
+
+
 def test_memory_of_a_worker_falls_with_workers_but_not_for_data() -> None:
     layers = equal_layers(8, samples=16)
     whole = predict(layers, "mode=serial").memory

@@ -140,7 +140,7 @@ class LayerwiseMethod:
             forward = sum(microbatch.forward[block.start : block.stop])
             averaged = 0.0
             if self._mode.replicas > 1 and self._aggregation.averages_gradients:
-                num_bytes = layers.block_bytes(block.start, block.stop)
+                num_bytes = self._trained_bytes(layers, block)
                 averaged = link.all_reduce_seconds(num_bytes, self._mode.replicas)
             found.append(
                 BlockSeconds(
@@ -183,14 +183,19 @@ class LayerwiseMethod:
         if self._mode.replicas == 1 or self._aggregation.averages_gradients:
             return 0.0
         own = (division.layers(worker) for worker in range(self._chain_length))
-        largest = max(layers.block_bytes(mine.start, mine.stop) for mine in own)
+        largest = max(self._trained_bytes(layers, mine) for mine in own)
         return self._rounds(steps) * link.all_reduce_seconds(largest, self._mode.replicas)
 
     def _replica_bytes(self, layers: Layers, division: Division, steps: int) -> float:
         """Per step, of all workers, to average over replicas."""
         times = 1.0 if self._aggregation.averages_gradients else self._rounds(steps) / steps
-        held = sum(layers.block_bytes(block.start, block.stop) for block in division.blocks)
+        held = sum(self._trained_bytes(layers, block) for block in division.blocks)
         return times * 2 * (self._mode.replicas - 1) * held
+
+    def _trained_bytes(self, layers: Layers, block: range) -> int:
+        """Of the parameters that a block trains, its head's and copied ones included."""
+        trained = self._objective.trained(block, len(layers))
+        return layers.block_bytes(trained.start, trained.stop)
 
     def _stream_memory(self, layers: Layers, division: Division, stream: Stream, worker: int) -> Memory:
         objective, mine = self._objective, division.placement[worker]
@@ -199,8 +204,9 @@ class LayerwiseMethod:
         weights = kept = copies = 0.0
         for index in mine:
             block, delay = division.blocks[index], stream.delay(index)
-            own = layers.block_bytes(block.start, block.stop)
-            saved = self.samples * sum(layers.saved[block.start : block.stop])
+            trained = objective.trained(block, len(layers))
+            own = self._trained_bytes(layers, block)
+            saved = self.samples * sum(layers.saved[trained.start : trained.stop])
             entering = self.samples * layers.output_bytes(block.start - 1) if block.start else 0.0
             weights += own
             kept += saved + delay * entering if recompute else (delay + 1) * saved
@@ -209,8 +215,10 @@ class LayerwiseMethod:
 
     def _round_memory(self, layers: Layers, mine: range) -> Memory:
         """Of a worker that holds the whole network, and its own layers a second time, to train them."""
-        own = layers.block_bytes(mine.start, mine.stop)
-        last = len(layers) if isinstance(self._objective, Frozen) else mine.stop
+        own = self._trained_bytes(layers, mine)
+        last = self._objective.trained(mine, len(layers)).stop
+        if isinstance(self._objective, Frozen):
+            last = len(layers)
         return Memory(
             weights=layers.block_bytes(0, len(layers)) + own,
             gradients=own,
