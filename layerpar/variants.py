@@ -43,7 +43,9 @@ class Planned:
 
 
 def plan(composed: DictConfig, overrides: Sequence[str], root: Path, *, prefix: str = "") -> list[Planned]:
-    """A run for each of `composed.variants`, in directories below `root`.
+    """A run for each of `composed.variants`, in directories below `root`, in the order in which to run them.
+
+    That order rotates with the seed: a machine that grows slower within a round favours no variant.
 
     Args:
         composed: What `compare` composed.
@@ -57,10 +59,12 @@ def plan(composed: DictConfig, overrides: Sequence[str], root: Path, *, prefix: 
     """
     variants = _variants(composed, overrides)
     environment = dict(HydraConfig.get().job.env_set)
-    return [
+    planned = [
         Planned(root / f"{number}-{name}", f"{prefix}{name}", variant, environment, Path.cwd())
         for number, (name, variant) in enumerate(variants.items())
     ]
+    first = composed.seed % len(planned)
+    return planned[first:] + planned[:first]
 
 
 def _variants(composed: DictConfig, overrides: Sequence[str]) -> dict[str, DictConfig]:
