@@ -79,10 +79,11 @@ def test_a_quick_experiment_ends_in_one_table_and_its_figures(experiment: str, t
         for label in ("layerwise frozen", "layerwise local", "data"):
             assert set(lines[lines["label"] == label]["aggregation"]) == AGGREGATIONS
     if experiment == "blocks":
-        for label in ("layerwise local", "layerwise delayed"):
-            assert set(lines[lines["label"] == label]["settings"]) == {
-                f"blocks={count}" for count in (2, 3, 5, 7, 9)
-            }
+        counts = (2, 3, 5, 7, 9)
+        local, delayed = (lines[lines["label"] == f"layerwise {kind}"] for kind in ("local", "delayed"))
+        assert set(local["settings"]) == {f"blocks={count}" for count in counts}
+        assert sorted(delayed["num_blocks"]) == sorted(2 * counts)
+        assert delayed["settings"].str.contains("microbatches=8").sum() == len(counts)
 
 
 def test_a_comparison_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
