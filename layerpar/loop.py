@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import torch
@@ -86,10 +85,10 @@ def rehearse(engine: Engine, loader: Loader, *, steps: int) -> None:
     """A segment on the first batches, after which the engine is as before. Collective."""
     liveness.meet()
     before = engine.state_dict()
-    batches = loader.train(epoch=0)
+    batches = loader.train(0, range(steps))
     engine.start(steps)
-    for _ in range(steps):
-        engine.step(next(batches))
+    for batch in batches:
+        engine.step(batch)
     engine.finish()
     engine.load_state_dict(before)
 
@@ -105,18 +104,18 @@ def train_epoch(
 ) -> Iterator[Segment]:
     """The run's next epoch: a segment, or one each `evaluate_every_steps`. Collective. Advances `progress`.
 
-    Where a segment ends, the engine completes what is in flight: streamed objectives drain, rounds end.
+    Where a segment ends, the engine completes what is in flight: streamed objectives drain, rounds end. Its
+    samples are read within the clock, none of them before it.
 
     Raises:
         DivergedError: on the rank that holds the loss, once a log interval shows one not finite.
     """
     total = loader.steps_per_epoch
     every = config.evaluate_every_steps or total
-    batches = loader.train(progress.epoch)
     for first in range(0, total, every):
-        steps = range(first + 1, min(first + every, total) + 1)
-        batches_of_segment = islice(batches, len(steps))
-        segment = _train_segment(engine, batches_of_segment, steps, config, progress, stopwatch, live=live)
+        places = range(first, min(first + every, total))
+        batches, steps = loader.train(progress.epoch, places), range(places.start + 1, places.stop + 1)
+        segment = _train_segment(engine, batches, steps, config, progress, stopwatch, live=live)
         if steps[-1] == total:
             progress.epoch += 1
         yield segment

@@ -66,7 +66,9 @@ class Planned:
 
 
 def plan(composed: DictConfig, overrides: Sequence[str], root: Path, *, prefix: str = "") -> list[Planned]:
-    """A run for each of `composed.variants`, or for each trial of it, in directories below `root`.
+    """A run for each of `composed.variants`, or for each trial of it, in the order in which to run them.
+
+    That order rotates with the seed: a machine that grows slower within a round favours no variant.
 
     Args:
         composed: What `compare` composed.
@@ -83,12 +85,14 @@ def plan(composed: DictConfig, overrides: Sequence[str], root: Path, *, prefix: 
     for variant in _variants(composed, overrides):
         if variant.settings is not None or all(variant.composed != other.composed for other in kept):
             kept.append(variant)  # on one core, one thread is all cores
-    return [
+    planned = [
         Planned(
             root / f"{number}-{variant.label}", f"{prefix}{variant.label}", variant, environment, Path.cwd()
         )
         for number, variant in enumerate(kept)
     ]
+    first = composed.seed % len(planned)
+    return planned[first:] + planned[:first]
 
 
 def _variants(composed: DictConfig, overrides: Sequence[str]) -> Iterator[Variant]:

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from omegaconf import DictConfig
 from tiny import launched
 
 from layerpar import cli
-from layerpar.paths import config_directory
+from layerpar.paths import RunDirectory, config_directory
+from layerpar.run import Outcome
+from layerpar.session import Session
 
 AGGREGATIONS = {"replace", "damped", "momentum", "average", "trust_region", "anderson", "ema"}
 FIGURES = {
@@ -78,10 +81,11 @@ def test_a_quick_experiment_ends_in_one_table_and_its_figures(experiment: str, t
         for label in ("layerwise frozen", "layerwise local", "data"):
             assert set(lines[lines["label"] == label]["aggregation"]) == AGGREGATIONS
     if experiment == "blocks":
-        for label in ("layerwise local", "layerwise delayed"):
-            assert set(lines[lines["label"] == label]["settings"]) == {
-                f"blocks={count}" for count in (2, 3, 5, 7, 9)
-            }
+        counts = (2, 3, 5, 7, 9)
+        local, delayed = (lines[lines["label"] == f"layerwise {kind}"] for kind in ("local", "delayed"))
+        assert set(local["settings"]) == {f"blocks={count}" for count in counts}
+        assert sorted(delayed["num_blocks"]) == sorted(2 * counts)
+        assert delayed["settings"].str.contains("microbatches=8").sum() == len(counts)
 
 
 def test_a_comparison_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,6 +100,24 @@ def test_a_comparison_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().out.count("done before") == 2
     assert set(lines["statuses"]) == {"1 done"}
     assert (first / "summary.json").read_text() == before
+
+
+def test_the_order_of_a_comparison_rotates_from_seed_to_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+
+    def note(_: Session, composed: DictConfig, root: Path, *, label: str, **options: object) -> Outcome:
+        ran.append(f"{composed.seed} {label.split('/')[-1]}")
+        return Outcome(RunDirectory(root), "done", None)
+
+    monkeypatch.setattr(Session, "run", note)
+    asked = ["experiment=quick/accuracy_vs_time_mnist", "variants.layerwise_delayed=null", "device=cpu"]
+    given = [*asked, "seed=0,1,2", f"hydra.sweep.dir={tmp_path}"]
+    assert cli.run(["compare", *given], started=0.0) == 0
+    serial, local = "serial", "layerwise_local"
+    orders = [(0, serial, local), (1, local, serial), (2, serial, local)]
+    assert ran == [f"{seed} {variant}" for seed, *variants in orders for variant in variants]
 
 
 def test_nothing_starts_where_the_last_job_is_wrong(

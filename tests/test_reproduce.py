@@ -43,6 +43,7 @@ def test_quick_pages_have_machine_commands_tables_and_figures(
     assert re.search(r"\d+ cores, \d+ GiB", page)
     assert "torch " in page
     assert "layerpar compare experiment=quick/accuracy_vs_time_mnist" in page
+    assert re.search(r"- commit \w+", page)
     assert "| layerwise delayed |" in page
     pictures = re.findall(r"!\[.*\]\((.*)\)", page)
     assert "mnist/figures/accuracy_vs_time.png" in pictures
@@ -78,6 +79,7 @@ def test_the_full_commands_are_sound(
         less = ["architecture.depth=8"] if part.name.startswith("depth") else []
         less += ["dataset=synthetic"] if part.real_data else []
         commands = part.commands(tmp_path / part.name, quick=False, verify_checksums=True)
+        assert all((f"checkpoint_every={int(part.long)}") in arguments for arguments in commands)
         planned.clear()
         for arguments in commands:
             assert cli.run([*arguments, "seed=0", *less], started=0.0) == 0
@@ -85,9 +87,10 @@ def test_the_full_commands_are_sound(
             "depth_mlp": 12,
             "depth_resnet": 12,
             "mnist": 3,
-            "cifar10": 4,
+            "cifar10": 6,
             "aggregations": 20,
-            "blocks": 9,
+            "blocks": 13,
+            "cifar10_long": 6,
         }
         assert len(planned) == expected[part.name]
 
@@ -111,6 +114,7 @@ def group(label: str, seconds: list[float], accuracies: list[float], **changes: 
         "num_done": 3,
         "num_reached": 3,
         "num_blocks": 2,
+        "settings": "",
         "by_seed": {
             seed: dict(zip(measures, values, strict=True))
             for seed, values in enumerate(zip(*measures.values(), strict=True))
@@ -142,7 +146,7 @@ def test_the_readme_gets_tables_with_spread_and_says_where_layerwise_loses(scrip
         group("layerwise delayed", [8.0, 8.0, 8.0], [0.97, 0.99, 0.96], num_reached=2),
     ]
     parts = {"depth_mlp": pd.DataFrame(depths), "mnist": pd.DataFrame(mnist)}
-    text = script.readme.results(parts, figures="figures")
+    text = script.readme.results(parts, figures="figures", commits="abc")
     assert "mean ± 95 % interval over 3 seeds, Abacus, 2 cores" in text
     assert "| MLP, depth 4 | 10.00 ± 0.00 | 1.64 ± 0.07 | 1.23 ± 0.04 |" in text
     assert "- MLP, depth 4: layerwise local (1.23) is slower than data (1.64)" in text
@@ -181,7 +185,7 @@ def test_a_rule_that_one_way_does_not_have_gets_a_dash(script: SimpleNamespace) 
         even("data", "replace", 0.98),
         even("data", "average", 0.97),
     ]
-    text = script.readme.results({"aggregations": pd.DataFrame(rows)}, figures="figures")
+    text = script.readme.results({"aggregations": pd.DataFrame(rows)}, figures="figures", commits="abc")
     assert "| replace | 97.00 ± 0.00 | 96.00 ± 0.00 | 98.00 ± 0.00 | 1.11 ± 0.00 |" in text
     assert "| average | - | - | 97.00 ± 0.00 | - |" in text
 

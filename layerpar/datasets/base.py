@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property, partial
 from math import inf
 from pathlib import Path
 from typing import Protocol
@@ -40,23 +41,31 @@ class Batch:
     """Samples of one step, on the worker's device.
 
     Attributes:
-        images: (batch, channels, height, width), float32, normalised; None on a worker that does not own
-            the network's input.
+        load: Makes the images; None on a worker that does not own the network's input.
         labels: (batch,), int64.
         indices: (batch,), int64, on the CPU: where the samples stand in the training, validation or test set.
     """
 
-    images: Tensor | None
+    load: Callable[[], Tensor] | None
     labels: Tensor
     indices: Tensor
+
+    @cached_property
+    def images(self) -> Tensor | None:
+        """(batch, channels, height, width), float32, normalised; made when they are first asked for."""
+        return None if self.load is None else self.load()
 
     def split(self, parts: int) -> list[Batch]:
         """Its micro-batches: so many equal parts, in order. `parts` divides the batch."""
         if parts == 1:
             return [self]
-        images = [None] * parts if self.images is None else self.images.chunk(parts)
-        pieces = zip(images, self.labels.chunk(parts), self.indices.chunk(parts), strict=True)
+        loads = [None if self.load is None else partial(self._part, index, parts) for index in range(parts)]
+        pieces = zip(loads, self.labels.chunk(parts), self.indices.chunk(parts), strict=True)
         return [Batch(*piece) for piece in pieces]
+
+    def _part(self, index: int, parts: int) -> Tensor:
+        assert self.images is not None
+        return self.images.chunk(parts)[index]
 
 
 @dataclass(frozen=True)
@@ -86,8 +95,11 @@ class Loader(Protocol):
     steps_per_epoch: int
     """Whole training batches in an epoch; the samples left over are dropped, others each epoch."""
 
-    def train(self, epoch: int) -> Iterator[Batch]:
-        """The `steps_per_epoch` batches of an epoch (from 0), in seeded order, each cut to this shard."""
+    def train(self, epoch: int, steps: range | None = None) -> Iterator[Batch]:
+        """The `steps_per_epoch` batches of an epoch (from 0), in seeded order, each cut to this shard.
+
+        Of these only `steps` (from 0), where given; nothing is read ahead beyond them.
+        """
         ...
 
     def validation(self) -> Iterator[Batch]:

@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -80,10 +81,11 @@ class DecodingLoader:
         self._feed = feed(train, cropped)
         self._validation_feed, self._test_feed = feed(validation, centred), feed(test, centred)
 
-    def train(self, epoch: int) -> Iterator[Batch]:
+    def train(self, epoch: int, steps: range | None = None) -> Iterator[Batch]:
         order = epoch_order(len(self._labels), seed=self._spec.seed, epoch=epoch)
-        batches = order.split(self._spec.batch_size)[: self.steps_per_epoch]
-        chosen = [batch[self._spec.shard] for batch in batches]
+        batches = order.split(self._spec.batch_size)
+        asked = range(self.steps_per_epoch) if steps is None else steps
+        chosen = [batches[step][self._spec.shard] for step in asked]
         if not self._spec.images:
             return self._labels_only(self._labels, chosen)
         return self._decoded(self._feed, self._labels, epoch, chosen)
@@ -109,9 +111,11 @@ class DecodingLoader:
         for batch, (stored, unreadable) in zip(chosen, feed.serve(jobs), strict=True):
             for path, reason in unreadable.items():
                 self._report(path, reason)
-            images = self._normalise(stored.to(self._spec.device, non_blocking=True))
-            images = lay_out(images, channels_last=self._spec.channels_last)
-            yield Batch(images, labels[batch.to(labels.device)], batch)
+            yield Batch(partial(self._images, stored), labels[batch.to(labels.device)], batch)
+
+    def _images(self, stored: Tensor) -> Tensor:
+        images = self._normalise(stored.to(self._spec.device, non_blocking=True))
+        return lay_out(images, channels_last=self._spec.channels_last)
 
     def _report(self, path: str, reason: str) -> None:
         if not self._skip:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -69,11 +70,11 @@ class MemoryLoader:
         self._augment = augment
         self.steps_per_epoch = len(trained.labels) // spec.batch_size
 
-    def train(self, epoch: int) -> Iterator[Batch]:
+    def train(self, epoch: int, steps: range | None = None) -> Iterator[Batch]:
         order = epoch_order(len(self._train.labels), seed=self._spec.seed, epoch=epoch)
         on_device = order.to(self._spec.device)
         draws = self._draw(epoch) if self._spec.images else None
-        for step in range(self.steps_per_epoch):
+        for step in range(self.steps_per_epoch) if steps is None else steps:
             first = step * self._spec.batch_size
             batch = slice(first, first + self._spec.batch_size)
             own = None if draws is None else draws[batch][self._spec.shard]
@@ -104,10 +105,13 @@ class MemoryLoader:
         labels = samples.labels[chosen]
         if not self._spec.images:
             return Batch(None, labels, indices)
+        return Batch(partial(self._images, samples, chosen, draws), labels, indices)
+
+    def _images(self, samples: Samples, chosen: Tensor, draws: Draws | None) -> Tensor:
         stored = samples.images.index_select(0, chosen)
         if draws is not None and (self._augment.pad or self._augment.flip):
             stored = crop_and_mirror(stored, draws, pad=self._augment.pad)
         images = self._normalise(stored)
         if draws is not None and self._augment.cutout:
             images = cut_out(images, draws.centre, side=self._augment.cutout)
-        return Batch(lay_out(images, channels_last=self._spec.channels_last), labels, indices)
+        return lay_out(images, channels_last=self._spec.channels_last)

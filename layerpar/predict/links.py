@@ -12,8 +12,8 @@ CORE_SECONDS = 0.3e-9
 EPYC, where computing and an all-reduce at once took the sum of both."""
 
 BUSY_CORES = 500e-6
-"""Latency between workers on one machine that keep its cores busy: the thread that hands a message on must first
-get one. Where cores idle it is a tenth of that."""
+"""Latency between workers on one machine that keep its cores busy: the thread that hands a message on must
+first get one. Where cores idle it is a tenth of that."""
 
 TCP = 0.94
 """Payload that is left of an Ethernet link by the headers of frames, IP and TCP."""

@@ -29,7 +29,7 @@ from torchvision.transforms import v2
 
 from layerpar.config import RunConfig, parse
 from layerpar.datasets.augment import Augment
-from layerpar.datasets.base import LoaderSpec
+from layerpar.datasets.base import Loader, LoaderSpec
 from layerpar.datasets.decoding_loader import MEAN, STD
 from layerpar.datasets.image_folder import ImageFolder
 from layerpar.datasets.memory import MemoryLoader, Samples
@@ -121,7 +121,7 @@ def ours(root: Path, workers: int) -> Epoch:
         corrupt="error",
     )
     loader = dataset.loader(spec(DECODE_BATCH, channels_last=False))
-    return lambda: (batch.labels for batch in loader.train(0))
+    return partial(_served, loader)
 
 
 def reference(backend: str, root: Path, workers: int) -> Epoch:
@@ -196,7 +196,7 @@ def memory_loader(config: RunConfig, augment: Augment) -> Epoch:
     loader = MemoryLoader(
         samples, samples.first(1), mean=(0.5,) * 3, std=(0.2,) * 3, spec=wanted, augment=augment
     )
-    return lambda: (batch.labels for batch in loader.train(0))
+    return partial(_served, loader)
 
 
 def spec(batch_size: int, *, channels_last: bool) -> LoaderSpec:
@@ -211,6 +211,12 @@ def composed(*overrides: str) -> RunConfig:
     """The run that `layerpar train OVERRIDES` would be."""
     with initialize_config_dir(version_base="1.3", config_dir=str(config_directory())):
         return parse(compose("train", overrides=list(overrides)))
+
+
+def _served(loader: Loader) -> Iterator[Tensor]:
+    for batch in loader.train(0):
+        assert batch.images is not None  # makes them
+        yield batch.labels
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Regenerate every number and figure of the README.
 
-Pages appear in outputs/reproduce/index.md; the README's results and figures/ are renewed from them. Given
-again, it goes on where it stopped. Data sets are looked for in $LAYERPAR_DATA or data/, else downloaded; what
-needs one that cannot be had is left out, saying so.
+With --long also what takes hours. Pages appear in outputs/reproduce/index.md; the README's results and
+figures/ are renewed from them. Given again, it goes on where it stopped. Data sets are looked for in
+$LAYERPAR_DATA or data/, else downloaded; what needs one that cannot be had is left out, saying so.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from contextlib import redirect_stderr
 from pathlib import Path
 
-from pages import Outcome, index
+from pages import Outcome, commits, index, note_commit
 from parts import PARTS, Part
 from readme import fill, measured, results
 from rich.console import Console
@@ -50,23 +50,26 @@ def main(arguments: list[str]) -> int:
         prog="scripts/reproduce", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     names = [part.name for part in PARTS]
+    long = [part.name for part in PARTS if part.long]
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see it work; renews no README")
-    parser.add_argument(
-        "--only", nargs="+", choices=names, default=names, metavar="PART", help=", ".join(names)
-    )
+    parser.add_argument("--long", action="store_true", help=f"also what takes hours: {', '.join(long)}")
+    parser.add_argument("--only", nargs="+", choices=names, metavar="PART", help=", ".join(names))
     parser.add_argument("--no-checksums", action="store_true", help="accept repacked MNIST and CIFAR-10")
     parser.add_argument("--output", type=Path, help="default outputs/reproduce, or outputs/reproduce-quick")
     given = parser.parse_args(arguments)
     outputs = given.output or Path("outputs", "reproduce-quick" if given.quick else "reproduce")
+    asked = given.only or [name for name in names if given.long or name not in long]
+    note_commit(outputs)
     outcomes = []
     for part in PARTS:
-        if part.name in given.only:
+        if part.name in asked:
             print(f"== {part.title}", flush=True)
             folder = outputs / part.name
             commands = part.commands(folder, quick=given.quick, verify_checksums=not given.no_checksums)
             outcomes.append(carry_out(part, folder, commands))
             (outputs / "index.md").write_text(index(outputs, outcomes))
-    (outputs / "results.md").write_text(results(measured(outputs), figures="figures"))
+    text = results(measured(outputs), figures="figures", commits=commits(outputs))
+    (outputs / "results.md").write_text(text)
     print(f"pages: {outputs / 'index.md'}")
     if not given.quick:
         fill(CHECKOUT, outputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,24 @@ class Outcome:
 def index(outputs: Path, outcomes: Sequence[Outcome]) -> str:
     """The content of `index.md` in `outputs`."""
     sections = [_section(outputs, outcome) for outcome in outcomes]
-    return "\n".join(["# What layerpar measured", "", *_machine(outputs), *sections])
+    code = f"- commit {commits(outputs)}"
+    return "\n".join(["# What layerpar measured", "", code, *_machine(outputs), *sections])
+
+
+def commits(outputs: Path) -> str:
+    """With which commits of this checkout the runs in `outputs` were made: those noted by `note_commit`."""
+    return ", ".join((outputs / "commits").read_text().split())
+
+
+def note_commit(outputs: Path) -> None:
+    """Runs that this commit makes are about to be added to `outputs`."""
+    describe = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    found = subprocess.run(describe, capture_output=True, text=True, check=False)
+    commit = found.stdout.strip() if found.returncode == 0 else "unknown"
+    noted = outputs / "commits"
+    before = noted.read_text().split() if noted.exists() else []
+    outputs.mkdir(parents=True, exist_ok=True)
+    noted.write_text("\n".join(dict.fromkeys([*before, commit])) + "\n")
 
 
 def _machine(outputs: Path) -> list[str]:

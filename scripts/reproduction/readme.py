@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+from pages import commits
 from parts import PARTS
 
 from layerpar.results.groups import summarise
@@ -15,7 +16,11 @@ from layerpar.results.verdicts import Difference, compare
 
 BEGIN, END = "<!-- results: made by scripts/reproduce -->\n", "<!-- end of results -->\n"
 DEPTHS = {"depth_mlp": "MLP", "depth_resnet": "residual CNN"}
-ACCURACIES = {"mnist": "MNIST", "cifar10": "CIFAR-10, 20,000 images"}
+ACCURACIES = {
+    "mnist": "MNIST",
+    "cifar10": "CIFAR-10, 20,000 images",
+    "cifar10_long": "CIFAR-10, all 50,000 images",
+}
 
 
 def fill(checkout: Path, outputs: Path) -> None:
@@ -29,7 +34,8 @@ def fill(checkout: Path, outputs: Path) -> None:
     readme = checkout / "README.md"
     before, _, rest = readme.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    readme.write_text(before + BEGIN + results(measured(outputs), figures="figures") + END + after)
+    text = results(measured(outputs), figures="figures", commits=commits(outputs))
+    readme.write_text(before + BEGIN + text + END + after)
 
 
 def measured(outputs: Path) -> dict[str, pd.DataFrame]:
@@ -38,14 +44,16 @@ def measured(outputs: Path) -> dict[str, pd.DataFrame]:
     return {name: summarise(load([path])) for name, path in found.items() if (path / "results.csv").exists()}
 
 
-def results(groups: dict[str, pd.DataFrame], *, figures: str) -> str:
+def results(groups: dict[str, pd.DataFrame], *, figures: str, commits: str) -> str:
     """Tables with spread, what they say, and the figures, as Markdown.
 
     Args:
         groups: As `measured` gives them.
         figures: The folder that pictures are shown from.
+        commits: Of the code that was measured.
     """
     paragraphs = [
+        f"Measured with commit {commits}.",
         *_speed({name: groups[name] for name in DEPTHS if name in groups}),
         *_accuracy({name: groups[name] for name in ACCURACIES if name in groups}),
         *(_aggregations(groups["aggregations"]) if "aggregations" in groups else ()),
@@ -102,12 +110,13 @@ def _accuracy(parts: dict[str, pd.DataFrame]) -> Iterator[str]:
             points = _spread(group, "accuracy_difference", scale=100, sign="+")
             is_unit = group["label"] == "serial"
             cells = [_spread(group, "test_accuracy", scale=100), "" if is_unit else points]
-            rows.append([ACCURACIES[name], group["label"], *cells, *_pace(group)])
+            way = ", ".join(text for text in (group["label"], group["settings"]) if text)
+            rows.append([ACCURACIES[name], way, *cells, *_pace(group)])
             difference = Difference(
                 *(group[f"accuracy_difference{suffix}"] for suffix in ("", "_ci95", "_count"))
             )
             if difference.verdict(less="less accurate", more="more accurate") == "less accurate":
-                losses.append(f"{ACCURACIES[name]}: {group['label']} by {-100 * difference.mean:.2f} points")
+                losses.append(f"{ACCURACIES[name]}: {way} by {-100 * difference.mean:.2f} points")
     heads = ["data", "mode", "test accuracy %", "points to serial", "speed-up", "seconds to target"]
     yield f"Accuracy after the same epochs, {_seeds(parts)}:"
     yield _table(heads, rows)
@@ -138,14 +147,21 @@ def _blocks(groups: pd.DataFrame) -> Iterator[str]:
     serial = groups[groups["label"] == "serial"].iloc[0]
     layerwise = groups[groups["mode"] == "layerwise"]
     counts = layerwise["num_blocks"].astype(int)
-    labels = list(dict.fromkeys(layerwise["label"]))
+    layerwise = layerwise.assign(way=[_without_blocks(group) for _, group in layerwise.iterrows()])
+    ways = list(dict.fromkeys(layerwise["way"]))
     accuracy = _spread(serial, "test_accuracy", scale=100)
-    rows = [["1 (serial)", *[accuracy] * len(labels)]]
+    rows = [["1 (serial)", *[accuracy] * len(ways)]]
     for count, group in layerwise.groupby(counts):
-        by_label = group.set_index("label")
-        rows.append([str(count), *(_cell(by_label, label, "test_accuracy", scale=100) for label in labels)])
+        by_way = group.set_index("way")
+        rows.append([str(count), *(_cell(by_way, way, "test_accuracy", scale=100) for way in ways)])
     yield f"Finer blocks on {serial['dataset']}, test accuracy %, {_seeds({'': groups})}:"
-    yield _table(["blocks", *labels], rows)
+    yield _table(["blocks", *ways], rows)
+
+
+def _without_blocks(group: pd.Series) -> str:
+    """The label of a layerwise way, with what tells it from others but the number of blocks."""
+    settings = [text for text in group["settings"].split(", ") if text and not text.startswith("blocks=")]
+    return ", ".join([group["label"], *settings])
 
 
 def _seeds(parts: dict[str, pd.DataFrame]) -> str:

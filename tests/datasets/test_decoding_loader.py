@@ -86,6 +86,14 @@ def test_batches_follow_the_epoch_order_and_drop_the_rest(root: Path) -> None:
     assert labels(loader.train(5)) == every[epoch_order(27, seed=3, epoch=5)[:24]].tolist()
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_some_steps_of_an_epoch_are_those_of_the_whole(root: Path, workers: int) -> None:
+    whole = pixels(image_folder(root).loader(spec()).train(1))
+    loader = image_folder(root, decode_workers=workers).loader(spec())
+    assert pixels(loader.train(1, range(2))).equal(whole[:16])
+    assert pixels(loader.train(1, range(2, 3))).equal(whole[16:])
+
+
 def test_the_whole_test_set_in_order_whatever_the_seed(root: Path) -> None:
     one, other = (image_folder(root).loader(spec(seed=seed)) for seed in (0, 1))
     assert labels(one.test()) == [0, 0, 0, 1, 1, 1, 2, 2, 2]

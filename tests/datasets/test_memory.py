@@ -50,6 +50,26 @@ def labels(batches: Iterable[Batch]) -> Tensor:
     return torch.cat([batch.labels for batch in batches])
 
 
+def test_some_steps_of_an_epoch_are_those_of_the_whole() -> None:
+    whole, some = list(loader().train(2)), list(loader().train(2, range(1, 3)))
+    assert pixels(whole[1:3]).equal(pixels(some))
+    assert labels(whole[1:3]).equal(labels(some))
+
+
+def test_images_are_made_once_when_they_are_asked_for() -> None:
+    made: list[Tensor] = []
+
+    def load() -> Tensor:
+        made.append(torch.arange(8.0))
+        return made[-1]
+
+    batch = Batch(load, torch.arange(8), torch.arange(8))
+    parts = batch.split(2)
+    assert not made
+    assert torch.cat([part.images for part in parts]).equal(batch.images)
+    assert len(made) == 1
+
+
 @given(cut=st.integers(1, 15), seed=st.integers(0, 5), epoch=st.integers(0, 3))
 @settings(max_examples=20)
 def test_shards_put_together_are_the_batch_of_a_single_worker(cut: int, seed: int, epoch: int) -> None:

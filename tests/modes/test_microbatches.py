@@ -209,11 +209,12 @@ def test_batchnorm_normalises_by_micro_batches() -> None:
     assert largest_difference(whole, parts) > 1e-4
 
 
-NORMED = ("architecture.norm=batch", "optimizer.lr=1e-30")
-"""No update changes a weight, so that the running statistics of all modes must be the same."""
+STILL = "optimizer.lr=1e-30"
+"""No update changes a weight, so that the statistics of all modes must be the same."""
 
 
-def test_running_statistics_of_micro_batches_are_the_same_in_every_mode() -> None:
+@pytest.mark.parametrize("norm", ["batch", "renorm"])
+def test_statistics_of_micro_batches_are_the_same_in_every_mode(norm: str) -> None:
     cut = "mode=layerwise mode.partition=[1,3] workers=1"
     ways = [
         "mode=serial mode.microbatches=4",
@@ -223,11 +224,12 @@ def test_running_statistics_of_micro_batches_are_the_same_in_every_mode() -> Non
         f"{cut} objective=frozen mode.exchange=weights objective.microbatches=4",
     ]
     pipeline = "mode=pipeline mode.partition=[2] workers=2 mode.microbatches=4"
-    serial, *others = states([tiny(*NORMED, *way.split()) for way in ways])
-    others += states([tiny(*NORMED, *pipeline.split())])
+    common = (f"architecture.norm={norm}", STILL)
+    serial, *others = states([tiny(*common, *way.split()) for way in ways])
+    others += states([tiny(*common, *pipeline.split())])
     assert max(largest_difference(serial, state) for state in others) < 1e-6
     # Of STEPS batches of 16: each keeps 0.9 of what was known, as without micro-batches.
-    (whole,) = states([tiny(*NORMED, "mode=serial")])
+    (whole,) = states([tiny(*common, "mode=serial")])
     means = [name for name in whole if name.endswith("0.norm.running_mean")]
     assert means
     for name in means:

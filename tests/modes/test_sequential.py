@@ -90,9 +90,10 @@ def test_features_of_images_that_vary_are_not_kept() -> None:
     assert decisions["cached"] == [False]
 
 
-def runs_of_the_first_block(ranks: Ranks, config: RunConfig) -> int:
+def runs_of_the_first_block(ranks: Ranks, config: RunConfig) -> tuple[int, int]:
+    """How often it ran, and how many batches' images were made for it."""
     engine, loader = build(config, ranks)
-    count = 0
+    count = made = 0
 
     def note(*_: Any) -> None:
         nonlocal count
@@ -103,14 +104,15 @@ def runs_of_the_first_block(ranks: Ranks, config: RunConfig) -> int:
         engine.start(loader.steps_per_epoch)
         for batch in loader.train(epoch):
             engine.step(batch)
-    return count
+            made += "images" in vars(batch)
+    return count, made
 
 
 def test_a_finished_block_sees_each_image_once() -> None:
     """One epoch of its own, one for the features of the next block, which then trains another on those."""
     for cache, runs in (("true", 12), ("false", 18)):
         config = sequential("mode.blocks=2", "mode.shares=[1,2]", f"mode.cache={cache}")
-        assert on_workers(runs_of_the_first_block, 1, config) == [runs]
+        assert on_workers(runs_of_the_first_block, 1, config) == [(runs, runs)]
 
 
 @given(
