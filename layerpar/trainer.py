@@ -4,86 +4,27 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import accumulate
 
-import torch
-import torch.distributed as dist
-
 from layerpar import checkpoint
-from layerpar.check import check_node
-from layerpar.config import RunConfig, load
+from layerpar.config import RunConfig
 from layerpar.datasets.base import Loader
 from layerpar.engine.contract import Engine, Workload
-from layerpar.errors import DivergedError, RefusedError, UserError, require
 from layerpar.loop import Progress, train_epoch, warm_up
 from layerpar.measure import environment, pauses, trace
-from layerpar.measure.status import exclusive_lock, read_status, write_status
+from layerpar.measure.status import write_status
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.measure.writing import write_json, write_tensors
 from layerpar.paths import RunDirectory
 from layerpar.phases import assemble, hand_over
 from layerpar.records import Records
-from layerpar.rendezvous import liveness
 from layerpar.rendezvous.ranks import Ranks, join, worker_device
 from layerpar.scoring import score
 from layerpar.seeds import random_state, seed_generators, set_random_state
 from layerpar.summary.content import Results, summary
 from layerpar.summary.gather import gather_contention, gather_environment, gather_ranks, results
-from layerpar.variables import PARENT, STARTED
 from layerpar.work import Work, add_work, count_work
-
-
-def work(directory: RunDirectory) -> None:
-    """Do what the directory's `run.yaml` says, as one of its workers. Collective.
-
-    Raises:
-        UserError: the run is done or there is none, or there are not as many workers as it wants.
-    """
-    require(
-        directory.run_yaml.is_file(),
-        f"{directory.root} holds no {directory.run_yaml.name}; try a directory that layerpar train has made",
-    )
-    config = load(directory.run_yaml)
-    done = directory.status.exists() and read_status(directory)["status"] == "done"
-    if done:
-        raise RefusedError(f"{directory.root} is done; try another directory with a copy of its run.yaml")
-    num_workers = config.num_workers
-    if int(os.environ["WORLD_SIZE"]) != num_workers:
-        raise RefusedError(f"run.yaml wants {num_workers} workers; try --nproc-per-node {num_workers}")
-    torch.set_num_threads(config.threads_per_worker)
-    if not config.launcher.uses_this_machine:
-        check_node(config)
-    started = float(os.environ.get(STARTED, time.time()))
-    with nullcontext() if PARENT in os.environ else _by_hand(directory):
-        try:
-            run(config, directory, started=started)
-        except DivergedError as error:
-            write_status(directory, "diverged", message=str(error), step=error.step)
-            raise
-    liveness.leave()
-    dist.destroy_process_group()
-
-
-@contextmanager
-def _by_hand(directory: RunDirectory) -> Iterator[None]:
-    """What the parent does for a run, where there is none: the first worker holds its lock.
-
-    Raises:
-        RefusedError: another process runs it.
-    """
-    if os.environ["RANK"] != "0":
-        yield
-        return
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(exclusive_lock(directory))
-        except UserError as error:
-            raise RefusedError(str(error)) from None
-        checkpoint.clear_unfinished(directory)
-        yield
 
 
 def run(config: RunConfig, directory: RunDirectory, *, started: float) -> None:

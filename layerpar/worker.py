@@ -13,14 +13,17 @@ import os
 import platform
 import signal
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from layerpar.errors import RefusedError
+from layerpar.errors import DivergedError, RefusedError, UserError, require
 from layerpar.paths import RunDirectory
 from layerpar.search_path import put_standard_library_first
-from layerpar.variables import HOSTS, PARENT
+from layerpar.variables import HOSTS, PARENT, STARTED
 
 PR_SET_PDEATHSIG = 1
 
@@ -38,7 +41,6 @@ def work_on(directory: RunDirectory) -> NoReturn:
     try:
         import_early()
         from layerpar.rendezvous import failure
-        from layerpar.trainer import work
 
         failure.forget(directory, failure.rank_of_this_process())
         work(directory)
@@ -50,6 +52,68 @@ def work_on(directory: RunDirectory) -> NoReturn:
     # Not through the interpreter's end: a thread of gloo that still holds a tensor may abort the process,
     # and one that waits for a peer may keep it.
     os._exit(code)
+
+
+def work(directory: RunDirectory) -> None:
+    """Do what the directory's `run.yaml` says, as one of its workers. Collective.
+
+    Raises:
+        UserError: the run is done or there is none, or there are not as many workers as it wants.
+    """
+    import torch
+    import torch.distributed as dist
+
+    from layerpar.check import check_node
+    from layerpar.config import load
+    from layerpar.measure.status import read_status, write_status
+    from layerpar.rendezvous import liveness
+    from layerpar.trainer import run
+
+    require(
+        directory.run_yaml.is_file(),
+        f"{directory.root} holds no {directory.run_yaml.name}; try a directory that layerpar train has made",
+    )
+    config = load(directory.run_yaml)
+    done = directory.status.exists() and read_status(directory)["status"] == "done"
+    if done:
+        raise RefusedError(f"{directory.root} is done; try another directory with a copy of its run.yaml")
+    num_workers = config.num_workers
+    if int(os.environ["WORLD_SIZE"]) != num_workers:
+        raise RefusedError(f"run.yaml wants {num_workers} workers; try --nproc-per-node {num_workers}")
+    torch.set_num_threads(config.threads_per_worker)
+    if not config.launcher.uses_this_machine:
+        check_node(config)
+    started = float(os.environ.get(STARTED, time.time()))
+    with nullcontext() if PARENT in os.environ else _by_hand(directory):
+        try:
+            run(config, directory, started=started)
+        except DivergedError as error:
+            write_status(directory, "diverged", message=str(error), step=error.step)
+            raise
+    liveness.leave()
+    dist.destroy_process_group()
+
+
+@contextmanager
+def _by_hand(directory: RunDirectory) -> Iterator[None]:
+    """What the parent does for a run, where there is none: the first worker holds its lock.
+
+    Raises:
+        RefusedError: another process runs it.
+    """
+    from layerpar import checkpoint
+    from layerpar.measure.status import exclusive_lock
+
+    if os.environ["RANK"] != "0":
+        yield
+        return
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive_lock(directory))
+        except UserError as error:
+            raise RefusedError(str(error)) from None
+        checkpoint.clear_unfinished(directory)
+        yield
 
 
 def import_early() -> None:
