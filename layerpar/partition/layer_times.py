@@ -98,7 +98,8 @@ def measure(layers: Sequence[nn.Module], measuring: Measuring, *, samples: int, 
     size = samples // microbatches
     few = max(2, size // 8)
     _time_layers(layers, measuring, few)  # the first pass pays for everything that is set up once
-    with timed(measuring.inputs(1).device) as seconds:
+    device = next(parameter.device for layer in layers for parameter in layer.parameters())
+    with timed(device) as seconds:
         _time_layers(layers, measuring, few)
     budget = BUDGET_SECONDS * measuring.most_copies
     chosen = max(2, min(size, int(few * budget / (PASSES * seconds[0]))))
