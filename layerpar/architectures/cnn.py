@@ -26,7 +26,7 @@ class CNN(Architecture):
         depth: Convolutions.
         width: Channels of the first stage.
         stages: Resolutions.
-        norm: `none`, `batch`, `renorm` (see `BatchRenorm`) or `layer`.
+        norm: `none`, `batch` or `layer`.
         fine_cuts: Let layers be cut between convolution and norm too, where there is one, which balances
             workers better: 2 depth + 1 layers.
     """

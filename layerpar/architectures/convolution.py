@@ -4,17 +4,13 @@ from collections import OrderedDict
 
 from torch import nn
 
-from layerpar.architectures.batch_norm import BatchRenorm
-
-NORMS = ("none", "batch", "renorm", "layer")
+NORMS = ("none", "batch", "layer")
 
 
 def norm_layer(kind: str, channels: int) -> nn.Module:
     """Normalises (batch, channel, height, width); `layer` is a group norm of one group (arXiv 1803.08494)."""
     if kind == "batch":
         return nn.BatchNorm2d(channels)
-    if kind == "renorm":
-        return BatchRenorm(channels)
     return nn.GroupNorm(1, channels) if kind == "layer" else nn.Identity()
 
 

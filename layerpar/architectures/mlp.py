@@ -6,10 +6,9 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from layerpar.architectures.base import Architecture, Network
-from layerpar.architectures.batch_norm import BatchRenorm
 from layerpar.errors import require_choice
 
-NORMS = {"none": nn.Identity, "batch": nn.BatchNorm1d, "renorm": BatchRenorm, "layer": nn.LayerNorm}
+NORMS = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 
 class Hidden(nn.Module):
@@ -31,7 +30,7 @@ class MLP(Architecture):
     """`depth` hidden layers of `width` units and a linear classifier: `depth + 1` layers to cut between.
 
     Attributes:
-        norm: `none`, `batch`, `renorm` (see `BatchRenorm`) or `layer`.
+        norm: `none`, `batch` or `layer`.
         residual: Add a hidden layer's input to its output where their sizes agree.
     """
 

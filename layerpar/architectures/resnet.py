@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from layerpar.architectures.base import Architecture, Network
-from layerpar.architectures.convolution import Convolution, classifier, initialize, norm_layer
-from layerpar.errors import require, require_choice
+from layerpar.architectures.convolution import Convolution, classifier, initialize
+from layerpar.errors import require
 
 
 class Residual(nn.Module):
@@ -20,17 +20,17 @@ class Residual(nn.Module):
     the paper's option A, on which its parameter counts rest.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, norm: str) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.stride = 1 if inputs == outputs else 2
         self.new_channels = outputs - inputs
         self.branch = nn.Sequential(
             OrderedDict(
                 conv1=nn.Conv2d(inputs, outputs, 3, stride=self.stride, padding=1, bias=False),
-                norm1=norm_layer(norm, outputs),
+                norm1=nn.BatchNorm2d(outputs),
                 relu=nn.ReLU(inplace=True),
                 conv2=nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-                norm2=norm_layer(norm, outputs),
+                norm2=nn.BatchNorm2d(outputs),
             )
         )
 
@@ -110,18 +110,15 @@ class ResNet(Architecture):
     Attributes:
         depth: Layers with weights as the paper counts them: 6n + 2, at least 8.
         width: Channels of the first stage; 16 in the paper.
-        norm: `batch`, as in the paper, or `renorm` (see `BatchRenorm`).
         fine_cuts: Let residual blocks be cut in their middle too, for a better balance: 6n + 2 layers.
     """
 
     channels_last: ClassVar[bool] = True
 
-    norm: str = "batch"
     fine_cuts: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_choice("architecture.norm", self.norm, ("batch", "renorm"))
         nearest = 6 * max(1, round((self.depth - 2) / 6)) + 2
         require(
             self.depth == nearest,
@@ -129,12 +126,12 @@ class ResNet(Architecture):
         )
 
     def build(self, input_shape: tuple[int, int, int], num_classes: int) -> Network:
-        stem = Convolution(input_shape[0], self.width, norm=self.norm)
+        stem = Convolution(input_shape[0], self.width, norm="batch")
         blocks: list[Residual] = []
         channels = self.width
         for outputs in (self.width, 2 * self.width, 4 * self.width):
             for _ in range((self.depth - 2) // 6):
-                blocks.append(Residual(channels, outputs, norm=self.norm))
+                blocks.append(Residual(channels, outputs))
                 channels = outputs
         last = classifier(channels, num_classes)
         plain = nn.Sequential(stem, *blocks, last)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerpar.architectures.batch_norm import in_microbatches
+from layerpar.architectures.running_statistics import in_microbatches
 from layerpar.datasets.base import Batch
 from layerpar.engine.contract import Assignment, StepResult, Workload
 from layerpar.optimizers import OptimizerState

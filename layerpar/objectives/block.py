@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from layerpar.architectures.batch_norm import in_microbatches
+from layerpar.architectures.running_statistics import in_microbatches
 from layerpar.optimizers import OptimizerConfig, OptimizerState
 from layerpar.transport.replica_group import ReplicaGroup
 

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from layerpar.architectures.base import activations
-from layerpar.architectures.batch_norm import in_microbatches
+from layerpar.architectures.running_statistics import in_microbatches
 from layerpar.datasets.base import Batch
 from layerpar.datasets.normalise import lay_out
 from layerpar.engine.contract import Assignment, StepResult, Workload

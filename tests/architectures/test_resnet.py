@@ -29,7 +29,7 @@ def test_ten_times_the_width_is_about_a_hundred_times_the_weights():
 
 
 def test_the_shortcut_keeps_every_second_pixel_and_fills_new_channels_with_zeros():
-    block = Residual(2, 4, norm="batch").eval()
+    block = Residual(2, 4).eval()
     torch.nn.init.zeros_(block.branch.norm2.weight)
     images = torch.rand(1, 2, 5, 5)
     result = block(images)
@@ -39,7 +39,7 @@ def test_the_shortcut_keeps_every_second_pixel_and_fills_new_channels_with_zeros
 
 
 def test_a_block_of_one_width_starts_from_its_input():
-    block = Residual(3, 3, norm="batch").eval()
+    block = Residual(3, 3).eval()
     torch.nn.init.zeros_(block.branch.norm2.weight)
     images = torch.rand(2, 3, 4, 4)
     assert torch.equal(block(images), images)
