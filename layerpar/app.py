@@ -20,6 +20,7 @@ from rich.console import Console
 
 from layerpar.compose import choice, compose_and_call, composition, is_sweep, output_directory
 from layerpar.errors import UserError, require
+from layerpar.measure.writing import naming
 from layerpar.session import Session, carrying_out, current
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ def compare(arguments: list[str], *, started: float) -> int:
                 for folder, files in written.items():
                     folder.mkdir(exist_ok=True)
                     for name, text in files.items():
-                        (folder / name).write_text(text)
+                        with naming(folder / name):
+                            (folder / name).write_text(text)
                 session.series.total = len(planned)
                 for run in planned:
                     root = _member_directory(run.composed, run.root, below=session.directory)

@@ -15,7 +15,7 @@ from layerpar.check import check
 from layerpar.config import RunConfig, load, parse
 from layerpar.errors import UserError, require
 from layerpar.measure.status import exclusive_lock, read_status, write_status
-from layerpar.measure.writing import whole, write_json
+from layerpar.measure.writing import naming, whole, write_json
 from layerpar.paths import RunDirectory
 from layerpar.summary.content import Results, summary
 from layerpar.supervise import Outcome, end, launch_and_record
@@ -66,7 +66,8 @@ def execute(
         if composition is not None:
             directory.hydra.mkdir(exist_ok=True)
             for name, text in composition.items():
-                (directory.hydra / name).write_text(text)
+                with naming(directory.hydra / name):
+                    (directory.hydra / name).write_text(text)
         try:
             steps = _num_steps(config)
         except UserError as error:

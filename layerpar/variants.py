@@ -73,7 +73,7 @@ def _variants(composed: DictConfig, overrides: Sequence[str]) -> dict[str, DictC
     for name, own in given.items():
         if own is None:
             continue
-        with in_one_line(own):
+        with in_one_line(own, command="layerpar compare"):
             variant = hydra.compose("train", overrides=[*common, *own])
         with open_dict(variant):
             variant.pop("variants", None)  # an experiment's own list is no part of a run

@@ -16,7 +16,7 @@ import layerpar
 ROOT = Path(layerpar.__file__).parent
 
 ORDER = (
-    "errors paths search_path variables",
+    "errors paths scratch search_path variables",
     "seeds typed",
     "measure",
     "rendezvous",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory
 
 from layerpar.launchers.base import (
     Launcher,
@@ -16,6 +15,7 @@ from layerpar.launchers.base import (
 from layerpar.launchers.fork_server import ForkServer
 from layerpar.launchers.watch import Command, run_commands
 from layerpar.paths import RunDirectory
+from layerpar.scratch import private_folder
 from layerpar.variables import PARENT, STORE
 
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
@@ -29,7 +29,7 @@ class LocalLauncher(Launcher):
     """
 
     def launch(self, directory: RunDirectory, *, workers: int, started: float) -> None:
-        with TemporaryDirectory(prefix="layerpar-") as private:
+        with private_folder() as private:
             common = {
                 **os.environ,
                 **worker_environment(started),

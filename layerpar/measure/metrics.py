@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from layerpar.errors import require
-from layerpar.measure.writing import strict
+from layerpar.measure.writing import naming, strict
 from layerpar.paths import RunDirectory
 
 FLUSH_SECONDS = 5
@@ -25,14 +25,16 @@ class MetricsLog:
     """
 
     def __init__(self, directory: RunDirectory, *, tensorboard: bool = False) -> None:
-        self._file = directory.metrics.open("a")
+        self._path = directory.metrics
+        self._file = self._path.open("a")
         self._tensorboard = TensorBoardWriter(directory.tensorboard) if tensorboard else None
 
     def write(self, event: str, **values: Any) -> None:
         """One line; numbers that are not finite become null."""
         line = json.dumps(strict({"event": event} | values), allow_nan=False)
-        self._file.write(line + "\n")
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(line + "\n")
+            self._file.flush()
         if self._tensorboard is not None:
             self._tensorboard.write(event, values)
 
