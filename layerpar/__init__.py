@@ -6,14 +6,17 @@ Data flows one way: command line → Hydra composes `conf/` → typed `RunConfig
 records → tables and figures. Only the parent runs Hydra; a worker's whole input is `run.yaml`. Imports go
 down only, which `tests/test_house.py` holds. The rooms:
 
-  cli.py app.py session.py compose.py variants.py   command line → commands; what a command runs; Hydra
+  cli.py compose.py session.py    command line → commands; Hydra; what one command runs
+  app.py comparison.py variants.py members.py   train and resume; compare, its ways, the runs of a sweep
   config.py spec.py typed.py      a composed configuration → typed settings, checked
   loggers/                        where the numbers of a run go beside metrics.jsonl
   optimized.py tune.py            what a search goes by; settings chosen with equal budgets
-  check.py run.py supervise.py    one run in the parent: check, directory, launch, status, resume
+  check.py run.py resume.py       one run in the parent: check, directory, launch, record; from a checkpoint on
   launchers/                      how workers are started: on this machine, on hosts, by Slurm
   rendezvous/                     how workers find each other, who is gone, why one failed
   worker.py trainer.py loop.py    one worker: set up; phases, epochs, checkpoints; the loop of every mode
+  scoring.py records.py work.py   accuracy between segments; what is written down; operations counted
+  optimizers.py learning_rate.py  torch's own, by name
   datasets/ architectures/        what is trained on, what is trained
   modes/                          a file per way of training: its options and checks; base.py is the contract
   engine/                         what engines share: their contract, backpropagation, cuts, gathering

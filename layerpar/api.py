@@ -55,9 +55,9 @@ def compare(*overrides: str) -> Runs:
     Raises:
         UserError: a mistake in what was asked for.
     """
-    from layerpar import app
+    from layerpar import comparison
 
-    return _run(app.compare, overrides)
+    return _run(comparison.compare, overrides)
 
 
 def load(*directories: str | Path) -> Runs:

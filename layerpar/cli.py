@@ -104,9 +104,7 @@ def _dispatch(arguments: list[str], started: float) -> int:
         print(f"layerpar {__version__}")
         return 0
     if command in RUNNING:
-        from layerpar import app
-
-        return getattr(app, command)(rest, started=started)
+        return _run(command, rest, started=started)
     if command in ("-sc", "--shell-completion", "--hydra-help"):
         return _complete(arguments)
     if command in COMMANDS:
@@ -115,17 +113,22 @@ def _dispatch(arguments: list[str], started: float) -> int:
     raise UserError(f"{command} is not a command; try one of {names}")
 
 
+def _run(command: str, arguments: list[str], *, started: float) -> int:
+    from layerpar import app, comparison
+
+    commands = {"train": app.train, "compare": comparison.compare, "resume": app.resume}
+    return commands[command](arguments, started=started)
+
+
 def _complete(arguments: list[str]) -> int:
     """Answer Hydra's completion script, which knows the program but not its commands."""
-    from layerpar import app
-
     line = os.environ.get("COMP_LINE", "")
     words = line.split(" ", 2)
     if len(words) == 3 and words[1] in ("train", "compare"):
         os.environ["COMP_LINE"] = f"{words[0]} {words[2]}"
         point = int(os.environ.get("COMP_POINT", len(line)))
         os.environ["COMP_POINT"] = str(point - len(words[1]) - 1)
-    return (app.compare if words[1:2] == ["compare"] else app.train)(arguments, started=time.time())
+    return _run("compare" if words[1:2] == ["compare"] else "train", arguments, started=time.time())
 
 
 def _report(arguments: list[str]) -> int:

@@ -44,17 +44,17 @@ def compose_and_call(config_name: str, arguments: list[str], task: Callable[[Dic
     sys.argv = [f"layerpar {config_name}", *arguments]
     register_resolvers()
     decorated = hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=config_name)
-    with in_one_line(arguments):
+    with in_one_line(arguments, command=f"layerpar {config_name}"):
         decorated(task)()
 
 
 @contextmanager
-def in_one_line(arguments: Iterable[str]) -> Iterator[None]:
-    """Let what Hydra says of these overrides be a `UserError`."""
+def in_one_line(arguments: Iterable[str], *, command: str) -> Iterator[None]:
+    """Let what Hydra says of these overrides be a `UserError`; `command` sweeps over them with -m."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(one_line(error)) from error
+        raise UserError(one_line(error, command)) from error
     except ValueError as error:
         if "Config group override" not in str(error):
             raise
@@ -129,7 +129,7 @@ def number_of_jobs(config: DictConfig) -> int | None:
     return prod(len(list(one.sweep_iterator())) for one in overrides if one.is_sweep_override())
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: Exception, command: str) -> str:
     """What Hydra says of a bad command line."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
@@ -141,7 +141,7 @@ def one_line(error: Exception) -> str:
             return f"{group}={option} is not known; try {group}={error.options[0]} (one of {others})"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if "mbiguous value" in lines[0]:
-        return f"{lines[0]}; a list of values is a sweep: try layerpar train -m …"
+        return f"{lines[0]}; a list of values is a sweep: try {command} -m …"
     if "not override 'tensorboard'" in lines[0]:
         return "tensorboard=true is logger=tensorboard now; try that"
     if "not override" in lines[0]:

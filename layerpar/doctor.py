@@ -173,7 +173,7 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
         try:
             return compose("train", overrides=[*TRIAL, *overrides])
         except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(one_line(error)) from error
+            raise UserError(one_line(error, "layerpar doctor")) from error
 
 
 def _datasets() -> Iterator[Finding]:

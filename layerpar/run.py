@@ -17,7 +17,7 @@ from layerpar.config import RunConfig
 from layerpar.errors import UserError
 from layerpar.launchers.base import Interrupted, WorkerError
 from layerpar.measure.status import exclusive_lock, read_status, write_status
-from layerpar.measure.writing import write_json, write_text
+from layerpar.measure.writing import naming, write_json, write_text
 from layerpar.paths import RunDirectory
 from layerpar.progress import show_progress
 from layerpar.summary.content import Results, summary
@@ -88,7 +88,8 @@ def execute(
         if composition is not None:
             directory.hydra.mkdir(exist_ok=True)
             for name, text in composition.items():
-                (directory.hydra / name).write_text(text)
+                with naming(directory.hydra / name):
+                    (directory.hydra / name).write_text(text)
         try:
             steps = _num_steps(config)
         except UserError as error:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from layerpar.compose import number_of_jobs
 from layerpar.errors import UserError
+from layerpar.measure.writing import FULL
 from layerpar.progress import Series
 
 if TYPE_CHECKING:
@@ -53,6 +54,19 @@ class Session:
         """The command line that goes on with it."""
         given = [one for one in self.arguments if not one.startswith(f"{self.key}=")]
         return shlex.join(["layerpar", self.command, *given, f"{self.key}={self.directory}"])
+
+    @property
+    def place(self) -> Path | None:
+        """What it writes to, as far as it has come."""
+        if self.directory is None and self.interrupted is not None:
+            return self.interrupted.root
+        return self.directory
+
+    def elsewhere(self) -> str:
+        """What helps where nothing can be written."""
+        if self.command == "resume":
+            return "try again once there is room"
+        return f"try {self.key if self.directory is not None else 'hydra.run.dir'}=ANOTHER"
 
     def print(self, text: str) -> None:
         """A line, as it is: paths may hold what would be markup."""
@@ -156,9 +170,13 @@ def carrying_out(session: Session) -> Iterator[Session]:
         _show(session)
         session.say_how_to_go_on(interrupted=True)
         raise
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        key = session.key if session.directory is not None else "hydra.run.dir"
-        raise UserError(f"cannot write {error.filename}: {error.strerror}; try {key}=ANOTHER") from error
+        place = error.filename or (session.place if error.errno in FULL else None)
+        if place is None:
+            raise  # no file is the cause
+        raise UserError(f"cannot write {place}: {error.strerror}; {session.elsewhere()}") from error
     finally:
         _current.pop()
     _show(session)

@@ -123,7 +123,7 @@ def _compose(name: str, overrides: Sequence[str]) -> DictConfig:
     from layerpar.check import check
     from layerpar.config import parse
 
-    with in_one_line(overrides):
+    with in_one_line(overrides, command="layerpar compare"):
         variant = hydra.compose("train", overrides=list(overrides))
     with open_dict(variant):
         for key in OWN_KEYS:

@@ -18,6 +18,7 @@ from layerpar.engine import cuts
 from layerpar.errors import UserError
 from layerpar.loop import Progress
 from layerpar.measure.stopwatch import Stopwatch
+from layerpar.measure.writing import write_tensors
 from layerpar.paths import RunDirectory
 from layerpar.phases import assemble
 from layerpar.rendezvous.ranks import Ranks
@@ -135,6 +136,16 @@ def followed_without_measuring(ranks: Ranks, ways: dict[str, RunConfig], root: P
     return followed(ranks, ways, root, None)["run"][1].assignments
 
 
+def forget_layer_times(_: Ranks, folder: Path) -> None:
+    """Make of a checkpoint one from before they were recorded."""
+    about = json.loads((folder / checkpoint.ABOUT).read_text())
+    for name in about["files"]:
+        content = torch.load(folder / name, weights_only=True)
+        del content["decisions"]["layer_times"]
+        about["files"][name] = write_tensors(folder / name, content)
+    (folder / checkpoint.ABOUT).write_text(json.dumps(about))
+
+
 def test_what_was_measured_once_is_not_measured_again(tmp_path: Path) -> None:
     """Another measuring could cut elsewhere, and another cut is another run."""
     ways = {"run": tiny("epochs=2", "mode=layerwise", "mode.blocks=3")}
@@ -142,6 +153,7 @@ def test_what_was_measured_once_is_not_measured_again(tmp_path: Path) -> None:
     folder = checkpoint.newest(RunDirectory(tmp_path / "run"))
     assert folder is not None
     before = [loaded(folder, rank, ways["run"])["progress"]["assignments"] for rank in range(2)]
+    on_workers(forget_layer_times, 1, folder)
     assert on_workers(followed_without_measuring, 2, ways, tmp_path) == before
 
 

@@ -41,7 +41,7 @@ def test_other_commands_answer_help(command: str, capsys: pytest.CaptureFixture[
     assert f"layerpar {command}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("module", ["layerpar.cli", "layerpar.app"])
+@pytest.mark.parametrize("module", ["layerpar.cli", "layerpar.app", "layerpar.comparison"])
 def test_the_command_line_imports_no_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -16,7 +16,7 @@ import layerpar
 ROOT = Path(layerpar.__file__).parent
 
 ORDER = (
-    "errors paths search_path variables",
+    "errors paths scratch search_path variables",
     "learning_rate loggers seeds typed",
     "measure",
     "rendezvous",
@@ -42,8 +42,8 @@ ORDER = (
     "resume tune",
     "variants",
     "results",
-    "doctor session",
-    "app",
+    "doctor members session",
+    "app comparison",
     "predict",
     "api cli",
 )

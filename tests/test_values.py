@@ -96,6 +96,25 @@ def test_a_command_says_it_in_one_line(
     assert not list(tmp_path.rglob("logs")), "no worker may have been started"
 
 
+def test_values_side_by_side_are_a_sweep_of_the_same_command(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("train", "compare"):
+        assert cli.run([command, "seed=0,1", f"hydra.run.dir={tmp_path / 'run'}"], started=0.0) == 2
+        assert f"try layerpar {command} -m" in capfd.readouterr().err
+
+
+def test_a_comparison_may_name_a_launcher(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    asked = ["compare", "launcher=hosts", f"hydra.run.dir={tmp_path / 'run'}"]
+    assert cli.run(asked, started=0.0) == 2
+    assert "launcher.hosts is empty" in capfd.readouterr().err
+
+
+def test_a_prediction_says_it_in_one_line_too(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["predict", "mode=null"], started=0.0) == 2
+    assert capfd.readouterr().err.startswith("layerpar: mode=null chooses nothing; try mode=data")
+
+
 def test_a_variant_without_a_choice_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     overrides = [f"hydra.run.dir={tmp_path / 'run'}", '+variants.none=["mode=null"]']
     assert cli.run(["compare", *overrides], started=0.0) == 2

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import gzip
 import math
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO, cast
 
 from layerpar.datasets.memory import Samples
 from layerpar.datasets.source import REPAIR, Source, reading, require_md5
 from layerpar.errors import UserError, require
+from layerpar.scratch import private_folder
 
 UNSIGNED_BYTE = 8
 """The type's code in an IDX header."""
@@ -49,16 +48,15 @@ class IdxSource(Source):
         import torchvision.datasets
 
         reader = getattr(torchvision.datasets, self.torchvision_class)
-        with TemporaryDirectory() as scratch:
-            folder = Path(scratch) / self.folder
+        with private_folder() as scratch:
+            folder = scratch / self.folder
             folder.mkdir(parents=True)
             for name in self.md5:
                 path = self._present(root, name)
                 with reading(path), _opened(path) as packed, (folder / name).open("wb") as unpacked:
-                    shutil.copyfileobj(packed, unpacked, CHUNK_BYTES)
-            return self._split(reader, Path(scratch), root, True), self._split(
-                reader, Path(scratch), root, False
-            )
+                    while chunk := packed.read(CHUNK_BYTES):
+                        _write(unpacked, chunk, folder=scratch)
+            return self._split(reader, scratch, root, True), self._split(reader, scratch, root, False)
 
     def _split(self, reader: type, scratch: Path, root: Path, train: bool) -> Samples:
         path = self._present(root, f"{'train' if train else 't10k'}-images-idx3-ubyte")
@@ -81,6 +79,13 @@ class IdxSource(Source):
     def _shape(self, name: str) -> tuple[int, ...]:
         count = self.num_train if name.startswith("train") else self.num_test
         return (count, *self.input_shape[1:]) if "images" in name else (count,)
+
+
+def _write(file: IO[bytes], chunk: bytes, *, folder: Path) -> None:
+    try:
+        file.write(chunk)
+    except OSError as error:  # not a fault of the file that is being read
+        raise UserError(f"cannot write {folder}: {error.strerror}; try TMPDIR=ANOTHER") from error
 
 
 def _opened(path: Path) -> IO[bytes]:

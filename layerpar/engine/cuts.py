@@ -87,7 +87,7 @@ def decide(
     num_layers, earlier = len(workload.network.layers), workload.recorded_decisions
     if earlier is not None:
         parts = partition.blocks(earlier["cuts"], num_layers)
-        return Cuts(parts, earlier["part_loads"], earlier["layer_times"])
+        return Cuts(parts, earlier["part_loads"], earlier.get("layer_times", {}))
     holder: list[Cuts | None] = [None]
     if workload.ranks.rank == 0:
         samples = workload.replica_batch_size

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory
 
 from layerpar.launchers.base import (
     Launcher,
@@ -17,6 +16,7 @@ from layerpar.launchers.command import Command
 from layerpar.launchers.fork_server import ForkServer
 from layerpar.launchers.watch import run_commands
 from layerpar.paths import RunDirectory
+from layerpar.scratch import private_folder
 from layerpar.variables import PARENT, STORE
 
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
@@ -30,7 +30,7 @@ class LocalLauncher(Launcher):
     """
 
     def launch(self, directory: RunDirectory, *, workers: int, started: float) -> None:
-        with TemporaryDirectory(prefix="layerpar-") as private:
+        with private_folder() as private:
             common = {
                 **os.environ,
                 **worker_environment(started),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from layerpar.measure.writing import naming
+
 WIDTH = 20
 
 
@@ -21,7 +23,8 @@ class LiveStep:
 
     def show(self, step: int) -> None:
         """So many optimizer steps of the run are done."""
-        os.pwrite(self._file, str(step).rjust(WIDTH).encode(), 0)
+        with naming(self._path):
+            os.pwrite(self._file, str(step).rjust(WIDTH).encode(), 0)
 
     def close(self) -> None:
         """Nothing more is to come; the file goes."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from layerpar.loggers.base import Logger
-from layerpar.measure.writing import strict
+from layerpar.measure.writing import naming, strict
 from layerpar.paths import RunDirectory
 
 
@@ -25,15 +25,17 @@ class MetricsLog:
     def __init__(
         self, directory: RunDirectory, logger: Logger | None = None, settings: Mapping[str, Any] | None = None
     ) -> None:
-        self._file = directory.metrics.open("a")
+        self._path = directory.metrics
+        self._file = self._path.open("a")
         self._logger = logger
         self._ask(lambda logger: logger.start(directory, settings or {}))
 
     def write(self, event: str, **values: Any) -> None:
         """One line; numbers that are not finite become null."""
         line = json.dumps(strict({"event": event} | values), allow_nan=False)
-        self._file.write(line + "\n")
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(line + "\n")
+            self._file.flush()
         if "step" in values:
             numbers = {
                 f"{event}/{name}": float(value)

@@ -32,9 +32,22 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
         temporary.replace(path)
         sync_directory(path.parent)
     except OSError as error:
+        if error.errno is None:
+            raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an error of the system name `path` where it names nothing: a write to a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def sync_directory(folder: Path) -> None:
@@ -73,7 +86,7 @@ def overwrite_json(path: Path, content: Mapping[str, Any]) -> None:
     except OSError as error:
         if error.errno not in FULL or not path.exists():
             raise
-        with path.open("r+b") as file:
+        with naming(path), path.open("r+b") as file:
             file.write(_json(content))
             file.truncate()
 

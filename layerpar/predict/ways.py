@@ -8,13 +8,11 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
-from layerpar.compose import one_line, register_resolvers
+from layerpar.compose import in_one_line, register_resolvers
 from layerpar.config import RunConfig, parse
-from layerpar.errors import UserError, require
+from layerpar.errors import require
 from layerpar.paths import config_directory
 from layerpar.results.settings import disambiguate
 from layerpar.summary.settings import effective
@@ -44,18 +42,18 @@ def compose_ways(overrides: Sequence[str]) -> list[Way]:
     """
     GlobalHydra.instance().clear()
     register_resolvers()
-    with initialize_config_dir(version_base="1.3", config_dir=str(config_directory())):
-        try:
-            composed = compose("predict", overrides=list(overrides))
-            common = [override for override in overrides if not override.lstrip("+~").startswith(OWN_KEYS)]
-            given: Any = OmegaConf.to_container(composed.variants, resolve=False)
-            variants = {
-                name: compose("train", overrides=[*common, *own])
-                for name, own in given.items()
-                if own is not None
-            }
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(one_line(error)) from error
+    with (
+        initialize_config_dir(version_base="1.3", config_dir=str(config_directory())),
+        in_one_line(overrides, command="layerpar train"),
+    ):
+        composed = compose("predict", overrides=list(overrides))
+        common = [override for override in overrides if not override.lstrip("+~").startswith(OWN_KEYS)]
+        given: Any = OmegaConf.to_container(composed.variants, resolve=False)
+        variants = {
+            name: compose("train", overrides=[*common, *own])
+            for name, own in given.items()
+            if own is not None
+        }
     require(bool(variants), "variants lists nothing to predict; leave out ~variants")
     return _named(variants)
 

@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from layerpar.measure.writing import naming
 from layerpar.paths import RunDirectory
 from layerpar.results import formats
 from layerpar.results.load import find_run_directories, load
@@ -109,7 +110,9 @@ def show_sweep(directory: Path, console: Console) -> None:
     runs = load([directory])
     formats.show(comparison_tables(runs), console)
     for form, suffix in (("csv", "csv"), ("markdown", "md"), ("html", "html")):
-        (directory / f"results.{suffix}").write_text(render(runs, format=form), encoding="utf-8")
+        path = directory / f"results.{suffix}"
+        with naming(path):
+            path.write_text(render(runs, format=form), encoding="utf-8")
     for reason in runs.skipped:
         say(f"skipped {reason}")
     folder = directory / "figures"

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from layerpar.errors import UserError, require_choice
+from layerpar.measure.writing import naming
 from layerpar.results.load import Runs, load
 from layerpar.results.plots import blocks, comparison, layout, learning, scaling, speed_up, timeline, workers
 from layerpar.results.plots.panels import FigureSkippedError
@@ -98,7 +99,8 @@ def save(figure: Figure, path: Path, *, formats: Sequence[str] = ("png", "svg"))
     """Write a figure that is laid out, a file per format; `path` has no suffix."""
     files = [path.with_suffix(f".{form}") for form in formats]
     for file, form in zip(files, formats, strict=True):
-        figure.savefig(file, metadata=None if form == "png" else _undated(form))
+        with naming(file):
+            figure.savefig(file, metadata=None if form == "png" else _undated(form))
     return files
 
 
