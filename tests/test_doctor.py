@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tiny import launched
 
 from layerpar import cli, doctor
 
@@ -25,6 +26,7 @@ def test_a_run_is_tried(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("layerpar.launchers.local.LocalLauncher.launch", launched)
     assert cli.run(["doctor", "launcher=local", "device=cpu"], started=0.0) == 0
     shown = capsys.readouterr().out
     assert "a run with launcher=local" in shown
