@@ -75,4 +75,4 @@ def test_a_search_for_the_worst_is_refused(tmp_path: Path) -> None:
 )
 def test_a_plugin_that_is_not_installed_is_named_with_its_extra(missing: str, extra: str) -> None:
     error = MissingConfigException("not found", missing, options=["basic"])
-    assert one_line(error).endswith(f"try pip install 'layerpar[{extra}]'")
+    assert one_line(error, "layerpar train").endswith(f"try pip install 'layerpar[{extra}]'")

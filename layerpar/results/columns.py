@@ -73,7 +73,7 @@ def _speed_up(group: Group) -> str:
 
 def _workers(group: Group) -> str:
     """Their number; where they are spread evenly over several nodes, nodes x workers of each."""
-    nodes, workers = group["nodes"], group["workers"]
+    nodes, workers = group["nodes"] or 1, group["workers"]
     even = nodes > 1 and workers % nodes == 0
     return f"{nodes:g} x {workers // nodes:g}" if even else str(workers)
 

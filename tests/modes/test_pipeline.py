@@ -16,7 +16,7 @@ from layerpar.check import check
 from layerpar.config import RunConfig
 from layerpar.datasets.base import LoaderSpec
 from layerpar.errors import UserError
-from layerpar.loop import evaluate
+from layerpar.scoring import evaluate
 from layerpar.pipeline.schedules import SCHEDULES, check_microbatches
 from layerpar.rendezvous.ranks import Ranks
 

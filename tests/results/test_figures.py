@@ -154,8 +154,8 @@ def test_speed_up_against_bandwidth_has_one_worker_at_the_link_of_the_others(tmp
             RunDirectory(data).environment.write_text(json.dumps(ENVIRONMENT | link))
     (ax,) = (figure := speed_up.against_bandwidth(load([tmp_path]))).axes
     assert legend(figure) == ["serial (the unit)", "serial (2 threads)", "data"]
-    assert line(ax, "data") == [(pytest.approx(0.1), 0.5), (10, 0.5)]
-    assert line(ax, "serial (2 threads)") == [(pytest.approx(0.1), 1.5), (10, 1.5)]
+    assert line(ax, "data") == [(0.1, pytest.approx(0.5)), (10, pytest.approx(0.5))]
+    assert line(ax, "serial (2 threads)") == [(0.1, pytest.approx(1.5)), (10, pytest.approx(1.5))]
 
 
 def test_serial_on_all_cores_is_a_rival_not_the_unit(tmp_path):
