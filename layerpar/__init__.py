@@ -11,7 +11,7 @@ down only, which `tests/test_house.py` holds. The rooms:
   config.py spec.py typed.py      a composed configuration → typed settings, checked
   loggers/                        where the numbers of a run go beside metrics.jsonl
   optimized.py tune.py            what a search goes by; settings chosen with equal budgets
-  check.py run.py resume.py       one run in the parent: check, directory, launch, record; from a checkpoint on
+  check.py run.py resume.py       one run in the parent: check, directory, launch, record; resume
   launchers/                      how workers are started: on this machine, on hosts, by Slurm
   rendezvous/                     how workers find each other, who is gone, why one failed
   worker.py trainer.py loop.py    one worker: set up; phases, epochs, checkpoints; the loop of every mode

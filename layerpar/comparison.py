@@ -76,7 +76,8 @@ def compare(arguments: list[str], *, started: float) -> int:
                     root = member_directory(run.variant.composed, run.root, below=session.directory)
                     with run.surroundings():
                         session.run(run.variant.composed, root, label=run.label, one_of_several=True)
-    _choose(session, planned, tune)
+    if tune:
+        _choose(session, planned, tune)
     return max((EXIT_CODES[outcome.status] for outcome in session.outcomes), default=0)
 
 

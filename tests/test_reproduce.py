@@ -59,6 +59,7 @@ def test_what_cannot_be_run_is_left_out_saying_why(script: SimpleNamespace, tmp_
     part = script.parts.Part("broken", "Broken", "quick/modes", sweeps=(("epochs=0",),))
     folder = tmp_path / "broken"
     commands = part.commands(folder, quick=False, verify_checksums=True)
+    (tmp_path / "commits").write_text("0123456\n")
     outcome = script.main.carry_out(part, folder, commands)
     assert "epochs=0" in outcome.left_out
     assert f"Left out: {outcome.left_out}" in script.pages.index(tmp_path, [outcome])

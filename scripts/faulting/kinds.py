@@ -249,9 +249,9 @@ def second_command(trial: Trial) -> None:
     trial.wait_for_epoch(process, 0)
     again = trial.start(*trial.command())
     try:
-        _, error = again.communicate(timeout=60)
+        said, error = again.communicate(timeout=60)
         refused = again.returncode == 2 and error.count("\n") == 1
-        over = process.poll() is not None
+        over = process.poll() is not None or "done before" in said
         trial.expect(refused or over, "lost results", f"exit code {again.returncode}: {error}")
         good = "still running" in error or "already holds a run" in error
         trial.expect(good or over, "wrong blame", error)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from layerpar.architectures.batch_norm import in_microbatches
 from tiny import build, captured, counted, largest_difference, on_workers, take_epochs, tiny, weights_after
 from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage
@@ -16,9 +17,9 @@ from layerpar.check import check
 from layerpar.config import RunConfig
 from layerpar.datasets.base import LoaderSpec
 from layerpar.errors import UserError
-from layerpar.scoring import evaluate
 from layerpar.pipeline.schedules import SCHEDULES, check_microbatches
 from layerpar.rendezvous.ranks import Ranks
+from layerpar.scoring import evaluate
 
 STEPS = 2
 CONVOLUTIONS = ("architecture=cnn", "architecture.depth=4", "architecture.width=4", "architecture.stages=2")
@@ -59,6 +60,7 @@ def test_batch_norm_sees_micro_batches(schedule: str) -> None:
     config = pipeline(schedule, *CONVOLUTIONS, "architecture.norm=batch")
     info = config.dataset.info()
     network = config.architecture.create(info.input_shape, info.num_classes, seed=config.seed).plain
+    in_microbatches(network, 4)
     updater = config.optimizer.updater(network.parameters(), 6)
     request = LoaderSpec(
         seed=0, batch_size=16, shard=slice(0, 16), images=True, device=torch.device("cpu"), channels_last=True
