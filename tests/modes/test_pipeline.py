@@ -8,11 +8,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from layerpar.architectures.batch_norm import in_microbatches
 from tiny import build, captured, counted, largest_difference, on_workers, take_epochs, tiny, weights_after
 from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage
 
+from layerpar.architectures.running_statistics import in_microbatches
 from layerpar.check import check
 from layerpar.config import RunConfig
 from layerpar.datasets.base import LoaderSpec
