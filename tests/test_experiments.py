@@ -107,9 +107,10 @@ def test_the_order_of_a_comparison_rotates_from_seed_to_seed(
 ) -> None:
     ran: list[str] = []
 
-    def note(_: Session, composed: DictConfig, root: Path, *, label: str, **options: object) -> Outcome:
+    def note(session: Session, composed: DictConfig, root: Path, *, label: str, **options: object) -> Outcome:
         ran.append(f"{composed.seed} {label.split('/')[-1]}")
-        return Outcome(RunDirectory(root), "done", None)
+        session.outcomes.append(Outcome(RunDirectory(root), "done", None))
+        return session.outcomes[-1]
 
     monkeypatch.setattr(Session, "run", note)
     asked = ["experiment=quick/accuracy_vs_time_mnist", "variants.layerwise_delayed=null", "device=cpu"]
