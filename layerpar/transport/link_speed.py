@@ -27,7 +27,7 @@ class LinkSpeed:
         ranks: Which two.
         nodes: Where they are.
         latency_microseconds: Half of a round trip, median.
-        bandwidth_gigabits: Gbit/s of one message of up to 4 MiB, its latency taken off.
+        bandwidth_gigabits: Gbit/s of the fastest message of up to 4 MiB, less the time of a small one.
     """
 
     ranks: tuple[int, int]
@@ -69,15 +69,24 @@ def measure(nodes: Sequence[int], device: torch.device) -> LinkSpeed | None:
         _answer(first, device)
         return None
     _round_trip(second, SMALL_BYTES, device)  # nccl connects with the first message
-    latency = median(_round_trip(second, SMALL_BYTES, device) for _ in range(ROUND_TRIPS)) / 2
+    small = [_round_trip(second, SMALL_BYTES, device) for _ in range(ROUND_TRIPS)]
+    latency = median(small) / 2
     for size in LARGE_BYTES:
-        seconds = [_round_trip(second, size, device) - 2 * latency for _ in range(3)]
-        took = max(median(seconds), 1e-9)
-        if took > ENOUGH_SECONDS:
+        large = min(_round_trip(second, size, device) for _ in range(3))
+        if large > ENOUGH_SECONDS:
             break
     dist.send(torch.tensor([0]), second)
-    bandwidth = 8e-9 * size / took
+    bandwidth = 8e-9 * size / carrying_seconds(small=min(small), large=large)
     return LinkSpeed(pair, (nodes[first], nodes[second]), _rounded(1e6 * latency), _rounded(bandwidth))
+
+
+def carrying_seconds(*, small: float, large: float) -> float:
+    """What of a large message's time is its bytes', by the shortest times of both, seconds.
+
+    Where the small one takes most of it, busy cores have delayed both: then the whole, so that a bandwidth is
+    told too small rather than without bound.
+    """
+    return large - small if large > 2 * small else large
 
 
 def _round_trip(peer: int, size: int, device: torch.device) -> float:

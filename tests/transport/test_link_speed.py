@@ -7,7 +7,7 @@ import torch
 from tiny import on_workers
 
 from layerpar.rendezvous.ranks import Ranks
-from layerpar.transport.link_speed import LinkSpeed, ends, measure
+from layerpar.transport.link_speed import LinkSpeed, carrying_seconds, ends, measure
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,9 @@ def test_only_worker_0_knows_the_speed() -> None:
 
 def test_a_single_worker_has_no_link() -> None:
     assert on_workers(on_nodes, 1, [0]) == [None]
+
+
+def test_a_large_message_is_never_free() -> None:
+    assert carrying_seconds(small=0.1, large=2.1) == pytest.approx(2.0)
+    assert carrying_seconds(small=2.0, large=2.1) == 2.1
+    assert carrying_seconds(small=3.0, large=2.1) == 2.1
