@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -59,6 +60,18 @@ def in_one_line(arguments: Iterable[str], *, command: str) -> Iterator[None]:
         if "Config group override" not in str(error):
             raise
         raise UserError(_null_choice(arguments)) from error
+
+
+@contextmanager
+def composing(overrides: Iterable[str], *, command: str) -> Iterator[None]:
+    """Within, `hydra.compose` finds `conf/`, outside of any job of Hydra's; see `in_one_line`."""
+    GlobalHydra.instance().clear()
+    register_resolvers()
+    with (
+        hydra.initialize_config_dir(version_base="1.3", config_dir=str(config_directory())),
+        in_one_line(overrides, command=command),
+    ):
+        yield
 
 
 def _null_choice(arguments: Iterable[str]) -> str:

@@ -14,16 +14,12 @@ from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+import hydra
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from layerpar.compose import one_line
-from layerpar.errors import UserError
+from layerpar.compose import composing
 from layerpar.measure.environment import (
     PACKAGES,
     available_cores,
@@ -139,7 +135,8 @@ def _trial(overrides: Sequence[str]) -> Iterator[Finding]:
     from layerpar.config import parse  # torchvision: not before it is known to agree with torch
     from layerpar.run import execute
 
-    composed = _compose(overrides)
+    with composing(overrides, command="layerpar doctor"):
+        composed = hydra.compose("train", overrides=[*TRIAL, *overrides])
     launcher = composed.launcher
     if not any(override.startswith("workers=") for override in overrides):
         composed.workers = len(launcher.get("hosts", ())) or launcher.get("nodes", 2)
@@ -165,15 +162,6 @@ def _trial(overrides: Sequence[str]) -> Iterator[Finding]:
         where = f"between nodes {one} and {other}" if one != other else "between two workers of a node"
         speed = f"{link['latency_microseconds']:g} µs, {link['bandwidth_gigabits']:g} Gbit/s"
         yield Finding(f"link {where}", speed, None)
-
-
-def _compose(overrides: Sequence[str]) -> DictConfig:
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(version_base="1.3", config_dir=str(config_directory())):
-        try:
-            return compose("train", overrides=[*TRIAL, *overrides])
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(one_line(error, "layerpar doctor")) from error
 
 
 def _datasets() -> Iterator[Finding]:

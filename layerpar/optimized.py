@@ -8,14 +8,14 @@ import math
 from layerpar.paths import RunDirectory
 
 
-def larger_is_better(metric: str) -> bool:
-    """Accuracies and samples per second want to be large; seconds and losses small."""
-    return metric.endswith("accuracy") or metric == "samples_per_second"
-
-
 def direction(metric: str | None) -> str:
-    """`maximize` or `minimize`, in the words of Hydra's sweepers; `optimized_metric=null` is an accuracy."""
-    return "maximize" if metric is None or larger_is_better(metric) else "minimize"
+    """`maximize` or `minimize`, in the words of Hydra's sweepers.
+
+    Accuracies and samples per second want to be large, and `optimized_metric=null` is an accuracy; seconds
+    and losses want to be small.
+    """
+    large = metric is None or metric.endswith("accuracy") or metric == "samples_per_second"
+    return "maximize" if large else "minimize"
 
 
 def value(directory: RunDirectory, metric: str | None, *, done: bool) -> float:

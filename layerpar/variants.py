@@ -105,11 +105,11 @@ def _variants(composed: DictConfig, overrides: Sequence[str]) -> Iterator[Varian
         without |= listed.keys() - given.keys()
         given = read_chosen(Path(composed.chosen), seed=composed.seed, variants=given, without=without)
     for name, own in given.items():
+        variant = _compose(name, [*common, *own])
         if composed.tune is None:
-            yield Variant(name, name, _compose(name, [*common, *own]), tuple(own))
+            yield Variant(name, name, variant, tuple(own))
             continue
-        config = _compose(name, [*common, *own])
-        for number, settings in enumerate(_search(composed.tune, name, config)):
+        for number, settings in enumerate(_search(composed.tune, name, variant)):
             tried = _compose(name, [*common, *own, *settings])
             yield Variant(f"{name}-{number}", name, tried, tuple(own), settings)
 

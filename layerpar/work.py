@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from torch import nn
 
+from layerpar.check import meta_network
 from layerpar.config import RunConfig
 from layerpar.datasets.base import Loader
 from layerpar.engine.contract import Engine, Workload
@@ -69,8 +69,7 @@ def count_work(engine: Engine, loader: Loader, config: RunConfig, workload: Work
     every_rank: list[Any] = [None] * dist.get_world_size()
     liveness.meet()
     dist.all_gather_object(every_rank, own)
-    with torch.device("meta"):
-        network = config.architecture.build(workload.info.input_shape, workload.info.num_classes)
+    network = meta_network(config, workload.info)()
     unit = flops_of_gradient(network.plain, workload.info.input_shape)
     return Work(own, sum(every_rank) / unit, updates)
 

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from layerpar.compose import in_one_line, register_resolvers
+from layerpar.compose import composing
 from layerpar.config import RunConfig, parse
 from layerpar.errors import require
-from layerpar.paths import config_directory
 from layerpar.results.settings import disambiguate
 from layerpar.summary.settings import effective
 from layerpar.variants import OWN_KEYS
@@ -40,12 +38,7 @@ def compose_ways(overrides: Sequence[str]) -> list[Way]:
     Raises:
         UserError: an override is wrong, or a variant has phases.
     """
-    GlobalHydra.instance().clear()
-    register_resolvers()
-    with (
-        initialize_config_dir(version_base="1.3", config_dir=str(config_directory())),
-        in_one_line(overrides, command="layerpar train"),
-    ):
+    with composing(overrides, command="layerpar train"):
         composed = compose("predict", overrides=list(overrides))
         common = [override for override in overrides if not override.lstrip("+~").startswith(OWN_KEYS)]
         given: Any = OmegaConf.to_container(composed.variants, resolve=False)

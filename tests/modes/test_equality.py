@@ -57,31 +57,10 @@ def test_blocks_do_not_depend_on_where_they_are_placed(objective: str, aggregati
 
 
 @pytest.mark.parametrize("cuts", [[2], [1, 3]])
-def test_local_is_what_its_definition_says(cuts: list[int]) -> None:
-    """Each block has a head, its own optimizer, and a detached input."""
-    config = tiny("mode=layerwise", "workers=1", f"mode.partition={cuts}")
-    written = Written(config, cuts)
-    heads, updaters = [], []
-    for block, (_, last) in zip(written.blocks, written.spans, strict=True):
-        torch.manual_seed(stream_seed(config.seed, "head", last - 1))
-        heads.append(nn.Linear(12, 10) if block is not written.blocks[-1] else nn.Identity())
-        updaters.append(config.optimizer.updater([*block.parameters(), *heads[-1].parameters()], 6))
-    for batch in written.batches:
-        activation = batch.images
-        for block, head, updater in zip(written.blocks, heads, updaters, strict=True):
-            output = block(activation.detach())
-            nn.functional.cross_entropy(head(output), batch.labels).backward()
-            updater.step()
-            activation = output
-    assert equal(written.state(), weights_after(config, STEPS))
-
-
-@pytest.mark.parametrize("cuts", [[2], [1, 3]])
-@pytest.mark.parametrize("overlap", [1, 2, 9])
-def test_local_blocks_that_overlap_train_copies_of_the_layers_that_follow(
-    cuts: list[int], overlap: int
-) -> None:
-    """The head is linear, after the copies; copies that include the classifier need none."""
+@pytest.mark.parametrize("overlap", [0, 1, 2, 9])
+def test_local_is_what_its_definition_says(cuts: list[int], overlap: int) -> None:
+    """Each block has its own optimizer, a detached input, and a linear head after copies of the layers that
+    overlap; copies that include the classifier need none."""
     config = tiny("mode=layerwise", "workers=1", f"mode.partition={cuts}", f"objective.overlap={overlap}")
     written = Written(config, cuts)
     learners, updaters = [], []
