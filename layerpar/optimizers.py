@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 from inspect import Parameter, signature
-from math import inf
+from math import inf, isfinite
 from typing import Any
 
 import torch
@@ -54,12 +54,18 @@ class OptimizerConfig:
             reason is None,
             f"optimizer.algorithm={self.algorithm} {reason}; try optimizer.algorithm=SGD",
         )
-        accepted = set(signature(algorithm).parameters) - {"params", "lr", "self"}
-        for name in self.arguments:
+        accepted = dict(signature(algorithm).parameters)
+        for name, value in self.arguments.items():
             require(
-                name in accepted,
+                name in accepted and name not in ("params", "lr"),
                 f"optimizer.arguments.{name} is not an argument of torch.optim.{self.algorithm}; "
                 f"leave out +optimizer.arguments.{name}=…",
+            )
+            default = accepted[name].default
+            require(
+                _is_like(value, default),
+                f"optimizer.arguments.{name}={value} is of another type than torch.optim.{self.algorithm} "
+                f"takes; try optimizer.arguments.{name}={_as_override(default)}",
             )
 
     def build(self, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -148,6 +154,22 @@ class Updater:
 
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    """Whether an argument has the type that its default has; where that is None, anything may be right."""
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    if isinstance(default, tuple):
+        same_length = isinstance(value, list | tuple) and len(value) == len(default)
+        return same_length and all(map(_is_like, value, default))
+    if isinstance(default, int | float | Tensor):
+        return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    return True
+
+
+def _as_override(default: Any) -> str:
+    return str(list(default) if isinstance(default, tuple) else default).lower().replace(" ", "")
 
 
 def _unusable(algorithm: type[torch.optim.Optimizer]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -119,6 +120,25 @@ def test_the_order_of_a_comparison_rotates_from_seed_to_seed(
     serial, local = "serial", "layerwise_local"
     orders = [(0, serial, local), (1, local, serial), (2, serial, local)]
     assert ran == [f"{seed} {variant}" for seed, *variants in orders for variant in variants]
+
+
+def test_runs_have_the_environment_and_the_working_directory_of_their_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str | None, Path]] = []
+
+    def note(session: Session, composed: DictConfig, root: Path, *, label: str, **options: object) -> Outcome:
+        seen.append((os.environ.get("OF_THE_JOB"), Path.cwd()))
+        session.outcomes.append(Outcome(RunDirectory(root), "done", None))
+        return session.outcomes[-1]
+
+    monkeypatch.setattr(Session, "run", note)
+    before, root = Path.cwd(), tmp_path / "job"
+    given = ["+hydra.job.env_set.OF_THE_JOB=here", "hydra.job.chdir=true", f"hydra.run.dir={root}"]
+    assert cli.run(["compare", *given], started=0.0) == 0
+    assert seen
+    assert set(seen) == {("here", root)}
+    assert (os.environ.get("OF_THE_JOB"), Path.cwd()) == (None, before)
 
 
 def test_nothing_starts_where_the_last_job_is_wrong(
