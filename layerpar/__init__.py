@@ -7,6 +7,7 @@ records → tables and figures. Only the parent runs Hydra; a worker's whole inp
 down only, which `tests/test_house.py` holds. The rooms:
 
   cli.py compose.py session.py    command line → commands; Hydra; what one command runs
+  commands.py                     report, plot, predict, doctor: commands that train nothing
   app.py comparison.py variants.py members.py   train and resume; compare, its ways, the runs of a sweep
   config.py spec.py typed.py      a composed configuration → typed settings, checked
   loggers/                        where the numbers of a run go beside metrics.jsonl

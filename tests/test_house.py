@@ -46,6 +46,7 @@ ORDER = (
     "doctor members session",
     "app comparison",
     "predict",
+    "commands",
     "api cli",
 )
 """From low to high: a package (or module of the top level) imports from the lines above its own only."""

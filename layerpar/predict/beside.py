@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ import torch
 
 from layerpar.config import RunConfig, load
 from layerpar.errors import UserError
+from layerpar.modes.pipeline import stage_cost
 from layerpar.paths import RunDirectory
 from layerpar.predict import kinds as layer_kinds
 from layerpar.predict import measuring, recorded
+from layerpar.predict.layers import Layers
 from layerpar.predict.links import CORE_SECONDS, Link
 from layerpar.predict.methods import method
 from layerpar.predict.recorded import Times
@@ -30,61 +32,118 @@ class _Finished:
         path: Its directory.
         config: What it did.
         steps: How many.
-        network: What its layer times depend on, as text.
+        blocks: How many it trained at the same time, each once; None for ways that train no blocks.
+        network: What its layer times depend on but the hardware, as text.
+        hardware: What it ran on, as text.
     """
 
     path: str
     config: RunConfig
     steps: int
+    blocks: int | None
     network: str
+    hardware: str
 
 
-def with_predictions(runs: Runs, link: Link) -> Runs:
-    """The runs with `predicted_seconds`: what their train seconds should have been.
+def with_predictions(runs: Runs, link: Link, *, source: Path | None = None) -> Runs:
+    """The runs with what is predicted of them, from the layer times that they recorded.
+
+    Columns:
+
+    - `predicted_seconds`: what their train seconds should have been;
+    - `predicted_block_speed_up`: how much faster than serial training a layerwise run would be if every
+      block had a worker of its own;
+    - `predicted_link`: the link's name.
 
     NaN for runs of several phases, for those that did not end well, and where no run of the same network on
-    the same hardware has recorded the times of its layers, as those do that cut it.
+    the same hardware has recorded the times of its layers, as those do that measure them to cut it.
 
     Args:
         runs: As `load` gives them.
         link: Between their workers.
+        source: The `--output` of a prediction, or a run, whose layer times count too, whatever they were
+            measured on; None for none.
+
+    Raises:
+        UserError: there are no layer times at `source`.
     """
     finished = list(_finished(runs))
-    times = _times(finished)
-    seconds = {run.path: _seconds(run, times[run.network], link) for run in finished if run.network in times}
-    column = [seconds.get(path, math.nan) for path in runs.summaries["path"]]
-    return replace(runs, summaries=runs.summaries.assign(predicted_seconds=column, predicted_link=link.name))
+    times = _times(finished, None if source is None else recorded.read(source))
+    found = {
+        run.path: _predicted(run, times[run.network, run.hardware], link)
+        for run in finished
+        if times[run.network, run.hardware]
+    }
+    columns = [found.get(path, (math.nan, math.nan)) for path in runs.summaries["path"]]
+    seconds, speed_ups = zip(*columns, strict=True) if columns else ((), ())
+    return replace(
+        runs,
+        summaries=runs.summaries.assign(
+            predicted_seconds=seconds, predicted_block_speed_up=speed_ups, predicted_link=link.name
+        ),
+    )
 
 
 def _finished(runs: Runs) -> Iterator[_Finished]:
     for run in runs.summaries[runs.summaries["status"] == "done"].to_dict("records"):
         config = load(RunDirectory(Path(run["path"])).run_yaml)
         if not config.phases:
-            network = recorded.describe(config) | {"on": (run["device"], run["hardware"])}
-            text = json.dumps(network, sort_keys=True, default=str)
-            yield _Finished(run["path"], config, int(run["steps"]), text)
+            alone = config.mode.has_objective and run["settings"].get("mode.replicas") == 1
+            yield _Finished(
+                run["path"],
+                config,
+                int(run["steps"]),
+                int(run["num_blocks"]) if alone else None,
+                _text(recorded.describe(config)),
+                _text((run["device"], run["hardware"])),
+            )
 
 
-def _times(finished: Iterable[_Finished]) -> dict[str, Times]:
-    """Of every network, what all runs of it have recorded together."""
-    found: dict[str, Times] = {}
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _times(finished: Sequence[_Finished], given: recorded.Recorded | None) -> dict[tuple[str, str], Times]:
+    """Of every network on every hardware, what all runs of it have recorded together."""
+    found: dict[tuple[str, str], Times] = {}
     for run in finished:
+        known = found.setdefault((run.network, run.hardware), {})
         try:
-            own = recorded.read(Path(run.path)).times
+            _add(known, recorded.read(Path(run.path)).times)
         except UserError:
-            continue  # its mode cuts nothing
-        for head, by_samples in own.items():
-            found.setdefault(run.network, {}).setdefault(head, {}).update(by_samples)
+            continue  # it did not measure its layers
+    for (network, _), known in found.items():
+        if given is not None and network == _text(given.network):
+            _add(known, given.times)
     return found
 
 
-def _seconds(run: _Finished, times: Times, link: Link) -> float:
-    config, info = run.config, run.config.dataset.info()
+def _add(known: Times, more: Times) -> None:
+    for head, by_samples in more.items():
+        known.setdefault(head, {}).update(by_samples)
+
+
+def _predicted(run: _Finished, times: Times, link: Link) -> tuple[float, float]:
+    """Its train seconds, and its speed-up over serial training with a worker for every block."""
+    layers = _layers(run.config, times)
+    seconds = _step(run.config, layers, link) * run.steps
+    if run.blocks is None:
+        return seconds, math.nan
+    serial = stage_cost(layers.whole(run.config.batch_size, 1))(0, len(layers))
+    return seconds, serial / _step(replace(run.config, workers=run.blocks), layers, link)
+
+
+def _layers(config: RunConfig, times: Times) -> Layers:
+    info = config.dataset.info()
     way = method(config.mode, config, info.num_classes)
-    key = recorded.head_key(config)
     layers = layer_kinds.real_layers(layer_kinds.kinds_of(config, info), config, torch.device("cpu"))
-    own: Any = times.get(key) or next(iter(times.values()))
-    known = measuring.examine(config, info, layers, way.build_head, own)
+    own: Any = times.get(recorded.head_key(config)) or next(iter(times.values()))
+    return measuring.examine(config, info, layers, way.build_head, own)
+
+
+def _step(config: RunConfig, layers: Layers, link: Link) -> float:
+    """Seconds of a step."""
+    info = config.dataset.info()
     segment = min(config.evaluate_every_steps or math.inf, info.num_train // config.batch_size)
     used = link if config.device == "cuda" else replace(link, core_seconds=CORE_SECONDS)
-    return way.predict(known, used, int(segment)).seconds * run.steps
+    return method(config.mode, config, info.num_classes).predict(layers, used, int(segment)).seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import shutil
 import time
 from pathlib import Path
 
@@ -13,14 +14,17 @@ from tiny import TINY, launched
 
 from layerpar import cli
 from layerpar.predict.beside import with_predictions
-from layerpar.predict.links import LINKS
+from layerpar.predict.links import LINKS, Link
 from layerpar.results.load import Runs, load
+from layerpar.results.plots.draw import make
 from layerpar.results.report import render
 from layerpar.results.tables import report_tables
 
 WAYS = {
     "serial": ["mode=serial"],
     "pipeline": ["mode=pipeline", "workers=2"],
+    "blocks_2": ["mode=layerwise", "objective=local", "mode.partition=[1]", "workers=1"],
+    "blocks_3": ["mode=layerwise", "objective=local", "mode.partition=[1,2]", "workers=1"],
     "phases": ["+mode@phases.a.mode=serial", "+phases.a.epochs=1"],
 }
 
@@ -39,7 +43,45 @@ def test_a_run_that_cuts_nothing_is_predicted_by_what_its_like_recorded(runs: Ru
     found = {Path(run["path"]).name: run for run in runs.summaries.to_dict("records")}
     for name in ("serial", "pipeline"):
         assert 0 < found[name]["predicted_seconds"] < 10
+        assert math.isnan(found[name]["predicted_block_speed_up"])
     assert math.isnan(found["phases"]["predicted_seconds"])
+
+
+def test_blocks_are_predicted_with_a_worker_each_however_many_trained_them(runs: Runs) -> None:
+    found = {Path(run["path"]).name: run for run in runs.summaries.to_dict("records")}
+    slow = with_predictions(runs, Link("slow", latency=1.0, bandwidth=1e9))
+    late = {Path(run["path"]).name: run for run in slow.summaries.to_dict("records")}
+    for name in ("blocks_2", "blocks_3"):
+        assert found[name]["workers"] == 1
+        assert found[name]["predicted_block_speed_up"] > 0
+        assert late[name]["predicted_block_speed_up"] < found[name]["predicted_block_speed_up"]
+        assert late[name]["predicted_seconds"] == found[name]["predicted_seconds"]
+
+
+def test_the_figure_over_blocks_shows_the_prediction_as_such(runs: Runs) -> None:
+    figure = make(runs, "accuracy_vs_blocks")
+    accuracy, predicted = figure.axes
+    assert accuracy.get_ylabel() == "test accuracy (%)"
+    assert predicted.get_title(loc="left") == "prediction: a worker for every block, loopback"
+    assert [list(line.get_xdata()) for line in predicted.lines if line.get_label() == "layerwise local"] == [
+        [2, 3]
+    ]
+
+
+def test_layer_times_of_a_prediction_count_where_runs_have_none(runs: Runs, tmp_path: Path) -> None:
+    of_serial = [str(tmp_path / "serial")]
+    shutil.copytree(next(path for path in runs.summaries["path"] if path.endswith("serial")), *of_serial)
+    alone = load([tmp_path])
+    assert with_predictions(alone, LINKS["loopback"]).summaries["predicted_seconds"].isna().all()
+    source = next(Path(path) for path in runs.summaries["path"] if path.endswith("pipeline"))
+    found = with_predictions(alone, LINKS["loopback"], source=source)
+    assert (found.summaries["predicted_seconds"] > 0).all()
+
+
+def test_layer_times_without_a_link_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("report", "plot"):
+        assert cli.run([command, str(tmp_path), "--from", str(tmp_path)], started=0.0) == 2
+        assert "add --predicted LINK" in capsys.readouterr().err
 
 
 def test_a_table_says_that_they_are_predictions(runs: Runs) -> None:
@@ -47,7 +89,7 @@ def test_a_table_says_that_they_are_predictions(runs: Runs) -> None:
     assert "predicted seconds" in table.heads
     assert any("predicted seconds: no measurement" in note and "loopback" in note for note in table.notes)
     records = pd.read_csv(io.StringIO(render(runs, format="csv")))
-    assert records["predicted_seconds"].notna().sum() == 2
+    assert records["predicted_seconds"].notna().sum() == 4
 
 
 def test_an_unknown_link_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,13 +61,20 @@ class Drawn:
     skipped: list[str]
 
 
-def plot(directories: Sequence[Path], output: Path, *, formats: Sequence[str] = ("png", "svg")) -> Drawn:
+def plot(
+    directories: Sequence[Path],
+    output: Path,
+    *,
+    formats: Sequence[str] = ("png", "svg"),
+    predict: Callable[[Runs], Runs] | None = None,
+) -> Drawn:
     """Draw every figure that the runs at or below these directories have the data for.
 
     Args:
         directories: Run directories, and directories of them.
         output: Folder for the files, made if it is missing.
         formats: Some of `FORMATS`.
+        predict: Adds predictions to the runs; None for measurements only.
 
     Raises:
         UserError: no run could be read, or the folder cannot be written.
@@ -75,6 +82,8 @@ def plot(directories: Sequence[Path], output: Path, *, formats: Sequence[str] = 
     for form in formats:
         require_choice("--format", form, FORMATS)
     runs = load(directories)
+    if predict is not None:
+        runs = predict(runs)
     try:
         output.mkdir(parents=True, exist_ok=True)
         written, not_drawn = draw(runs, output, formats=formats)
