@@ -128,7 +128,7 @@ def load(path: Path) -> RunConfig:
     memory it asks for.
     """
     composed = OmegaConf.load(path)
-    assert isinstance(composed, DictConfig)
+    require(isinstance(composed, DictConfig), f"{path} describes no run; try another directory")
     return parse(composed)
 
 

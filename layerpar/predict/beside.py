@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from layerpar.config import RunConfig, load
 from layerpar.errors import UserError
@@ -55,8 +57,9 @@ def with_predictions(runs: Runs, link: Link, *, source: Path | None = None) -> R
       block had a worker of its own;
     - `predicted_link`: the link's name.
 
-    NaN for runs of several phases, for those that did not end well, and where no run of the same network on
-    the same hardware has recorded the times of its layers, as those do that measure them to cut it.
+    NaN for runs of several phases, for those that did not end well or whose `run.yaml` is damaged, and where
+    no run of the same network on the same hardware has recorded the times of its layers, as those do that
+    measure them to cut it.
 
     Args:
         runs: As `load` gives them.
@@ -86,7 +89,10 @@ def with_predictions(runs: Runs, link: Link, *, source: Path | None = None) -> R
 
 def _finished(runs: Runs) -> Iterator[_Finished]:
     for run in runs.summaries[runs.summaries["status"] == "done"].to_dict("records"):
-        config = load(RunDirectory(Path(run["path"])).run_yaml)
+        try:
+            config = load(RunDirectory(Path(run["path"])).run_yaml)
+        except (UserError, YAMLError, OmegaConfBaseException):
+            continue  # damaged since; what was measured stands in other files
         if not config.phases:
             alone = config.mode.has_objective and run["settings"].get("mode.replicas") == 1
             yield _Finished(

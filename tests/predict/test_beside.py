@@ -78,6 +78,17 @@ def test_layer_times_of_a_prediction_count_where_runs_have_none(runs: Runs, tmp_
     assert (found.summaries["predicted_seconds"] > 0).all()
 
 
+@pytest.mark.parametrize("text", ["", "mode:\n  name: ser", "a: [", "- 1\n"])
+def test_a_damaged_run_yaml_costs_its_own_prediction_only(runs: Runs, tmp_path: Path, text: str) -> None:
+    source = next(Path(path) for path in runs.summaries["path"] if path.endswith("pipeline"))
+    for name in ("one", "other"):
+        shutil.copytree(source, tmp_path / name)
+    (tmp_path / "other" / "run.yaml").write_text(text)
+    found = with_predictions(load([tmp_path]), LINKS["loopback"]).summaries.set_index("path")
+    assert found.loc[str(tmp_path / "one"), "predicted_seconds"] > 0
+    assert math.isnan(found.loc[str(tmp_path / "other"), "predicted_seconds"])
+
+
 def test_layer_times_without_a_link_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("report", "plot"):
         assert cli.run([command, str(tmp_path), "--from", str(tmp_path)], started=0.0) == 2
