@@ -128,7 +128,8 @@ def load(path: Path) -> RunConfig:
     memory it asks for.
     """
     composed = OmegaConf.load(path)
-    require(isinstance(composed, DictConfig), f"{path} describes no run; try another directory")
+    if not isinstance(composed, DictConfig):
+        raise UserError(f"{path} describes no run; try another directory")
     return parse(composed)
 
 
