@@ -46,10 +46,11 @@ def check_node(config: RunConfig) -> DatasetInfo:
     Raises:
         UserError: what is wrong, and the override that repairs it.
     """
-    worker_device(config.device, local_rank=0)
+    device = worker_device(config.device, local_rank=0)
     for phase in config.parts:
-        if config.compile:
-            with phase.naming():
+        with phase.naming():
+            phase.config.mode.check_device(device)
+            if config.compile:
                 _check_compile(phase.config)
     info = config.dataset.info()
     check_work(config, info)

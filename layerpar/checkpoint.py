@@ -11,6 +11,7 @@ import json
 import shlex
 import shutil
 from dataclasses import asdict
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -146,10 +147,12 @@ def load(folder: Path, rank: int, world_size: int, *, of: str, device: torch.dev
 
 
 def _read(path: Path, device: torch.device) -> dict[str, Any]:
-    def place(storage: Any, location: str) -> Any:
-        return storage.cuda(device) if location.startswith("cuda") else storage
+    return torch.load(path, weights_only=True, map_location=partial(place, device))
 
-    return torch.load(path, weights_only=True, map_location=place)
+
+def place(device: torch.device, storage: Any, location: str) -> Any:
+    """Where a loaded storage goes: what lay on any GPU to `device`, the rest stays on the CPU."""
+    return storage.to(device=device) if location.startswith("cuda") else storage
 
 
 def _waited(stopwatch: dict[str, float]) -> dict[str, float]:

@@ -131,11 +131,11 @@ class Updater:
         self._scheduler = self._schedule.build(self._optimizer, self._total_steps, first_step=self._step)
 
     def optimizer_state(self, named: Iterable[tuple[str, Tensor]]) -> OptimizerState:
-        """A copy of the moments of those of these parameters that are this optimizer's."""
+        """A copy, on the CPU, of the moments of those of these parameters that are this optimizer's."""
         names = {id(parameter): name for name, parameter in named}
         state = self._optimizer.state_dict()["state"]
         return {
-            names[id(parameter)]: deepcopy(state[index])
+            names[id(parameter)]: _on_cpu(state[index])
             for index, parameter in enumerate(self._parameters())
             if index in state and id(parameter) in names
         }
@@ -188,6 +188,14 @@ def _same_layout(parameter: Tensor, gradient: Tensor) -> bool:
         return True
     places = zip(parameter.shape, parameter.stride(), gradient.stride(), strict=True)
     return all(size == 1 or one == other for size, one, other in places)
+
+
+def _on_cpu(state: dict[str, Any]) -> dict[str, Any]:
+    """A copy that any worker can read, whatever GPUs it has; `load_state_dict` takes it to the parameters."""
+    return {
+        key: value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else deepcopy(value)
+        for key, value in state.items()
+    }
 
 
 def _zeros(pattern: dict[str, Any], parameter: Tensor) -> dict[str, Any]:

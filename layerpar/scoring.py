@@ -14,9 +14,12 @@ from layerpar.engine.contract import Engine
 from layerpar.engine.gather import from_owner
 from layerpar.errors import DivergedError
 from layerpar.loop import Progress
+from layerpar.seeds import undisturbed
 
 
-def score(engine: Engine, loader: Loader, config: RunConfig, progress: Progress) -> dict[str, float]:
+def score(
+    engine: Engine, loader: Loader, config: RunConfig, progress: Progress, *, device: torch.device
+) -> dict[str, float]:
     """Score the validation split and, once the run is over, the test set; without a split that each time.
 
     Collective. Notes the scores in `progress`.
@@ -34,7 +37,7 @@ def score(engine: Engine, loader: Loader, config: RunConfig, progress: Progress)
     scores: dict[str, float] = {}
     found = []
     for name, batches in chosen.items():
-        accuracy, loss = evaluate(engine, batches())
+        accuracy, loss = evaluate(engine, batches(), device=device)
         if not math.isfinite(loss):
             raise DivergedError(progress.step, loss)
         found.append((accuracy, loss))
@@ -45,13 +48,13 @@ def score(engine: Engine, loader: Loader, config: RunConfig, progress: Progress)
     return scores
 
 
-def evaluate(engine: Engine, batches: Iterable[Batch]) -> tuple[float, float]:
+def evaluate(engine: Engine, batches: Iterable[Batch], *, device: torch.device) -> tuple[float, float]:
     """Accuracy and mean cross-entropy over `batches`, on every rank. Collective.
 
     Draws nothing from torch's global generators that training would miss.
     """
     correct, loss, count = 0, 0.0, 0
-    with torch.random.fork_rng():
+    with undisturbed(device):
         for batch in batches:
             logits = engine.predict(batch)
             if logits is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from hashlib import blake2b
 from typing import Any
 
@@ -28,6 +29,12 @@ def stream_seed(*key: int | str) -> int:
 def seed_generators(*key: int | str) -> None:
     """Let torch's global generators, from which dropout draws, follow from `key` from here on."""
     torch.manual_seed(stream_seed(*key))
+
+
+def undisturbed(device: torch.device) -> AbstractContextManager[None]:
+    """Within, nothing that is drawn changes what torch's global generators give afterwards, on the CPU and on
+    `device`."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def random_state(device: torch.device) -> dict[str, Any]:

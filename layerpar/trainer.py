@@ -52,7 +52,7 @@ def run(config: RunConfig, directory: RunDirectory, *, started: float) -> None:
     with pauses.watching(trainer.stopwatch.count_pause):
         workload, engine = trainer.run_phases(ranks, started=started)
     records = gather_ranks(trainer.progress, trainer.stopwatch, engine.assignment)
-    contended = gather_contention(config, device, decodes=engine.reads_images)
+    contended = gather_contention(config, ranks, decodes=engine.reads_images)
     state = engine.full_state()
     if state is not None:
         write_tensors(directory.model, state)
@@ -170,7 +170,7 @@ class Trainer:
                     trace.write(self.directory, stopwatch.spans, segment_start=start, layers=layers)
                 if records is not None:
                     records.say("evaluating")
-                scores = score(engine, loader, config, progress)
+                scores = score(engine, loader, config, progress, device=self.stopwatch.device)
                 peak = environment.peak_memory_bytes(stopwatch.device)
                 progress.peak_memory_bytes = max(progress.peak_memory_bytes, peak)
                 if records is not None:

@@ -2,7 +2,8 @@
 
 What two ranks post in a group is carried out strictly in the order posted, one operation at a time, whatever
 its direction; tags count for nothing; a send ends when the receive at the head of the other rank's queue has
-taken it. Each rank has a thread per group and peer. A receive asks for its message; a send waits to be asked.
+taken it. Their first operation in a group connects them, and holds whoever posts it until the other one is at
+its own. Each rank has a thread per group and peer. A receive asks for its message; a send waits to be asked.
 Collectives are gloo's own.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from queue import SimpleQueue
 from unittest.mock import patch
 
@@ -18,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-ASKED, MESSAGE = 1, 2
+ASKED, MESSAGE, CONNECT = 1, 2, 3
 """Tags between the threads, for none of which the rule knows."""
 
 
@@ -41,21 +43,31 @@ class Operation:
 
 @contextmanager
 def strict_order(*, patience_seconds: float = 50.0) -> Iterator[None]:
-    """Within, `dist.isend` and `dist.irecv` follow the rule.
+    """Within, `dist.isend`, `dist.irecv`, `dist.send` and `dist.recv` follow the rule.
 
     Args:
         patience_seconds: After which whoever waits for an operation gets a `TimeoutError`.
     """
     isend, irecv = dist.isend, dist.irecv
+    patience = timedelta(seconds=patience_seconds)
     queues: dict[tuple[dist.ProcessGroup | None, int], SimpleQueue[Operation]] = {}
 
     def post(carry_out: Callable[[], None], group: dist.ProcessGroup | None, peer: int) -> Operation:
         if (group, peer) not in queues:
+            connect(group, peer)
             queues[group, peer] = SimpleQueue()
             threading.Thread(target=in_order, args=(queues[group, peer],), daemon=True).start()
         operation = Operation(carry_out, patience_seconds=patience_seconds)
         queues[group, peer].put(operation)
         return operation
+
+    def connect(group: dist.ProcessGroup | None, peer: int) -> None:
+        sent = isend(torch.zeros(1), peer, group=group, tag=CONNECT)
+        try:
+            irecv(torch.empty(1), peer, group=group, tag=CONNECT).wait(patience)
+            sent.wait()
+        except RuntimeError as error:
+            raise TimeoutError(f"worker {peer} is not at its first operation in this group") from error
 
     def send(tensor: Tensor, peer: int, *, group: dist.ProcessGroup | None = None) -> Operation:
         def carry_out() -> None:
@@ -71,7 +83,14 @@ def strict_order(*, patience_seconds: float = 50.0) -> Iterator[None]:
 
         return post(carry_out, group, peer)
 
-    with patch.multiple("torch.distributed", isend=send, irecv=receive):
+    def send_now(tensor: Tensor, peer: int, *, group: dist.ProcessGroup | None = None) -> None:
+        send(tensor, peer, group=group).wait()
+
+    def receive_now(tensor: Tensor, peer: int, *, group: dist.ProcessGroup | None = None) -> None:
+        receive(tensor, peer, group=group).wait()
+
+    ways = {"isend": send, "irecv": receive, "send": send_now, "recv": receive_now}
+    with patch.multiple("torch.distributed", **ways):
         yield
 
 

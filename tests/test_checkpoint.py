@@ -305,3 +305,23 @@ def rate_at_end(ranks: Ranks, config: RunConfig, root: Path) -> float:
     for _ in range(loader.steps_per_epoch - 1):
         engine.step(next(batches))
     return engine.state_dict()["updater"]["optimizer"]["param_groups"][0]["lr"]
+
+
+class Storage:
+    """Stands for what `torch.load` has read, of which only the place counts."""
+
+    device = torch.device("cpu")
+
+    def to(self, *, device: torch.device) -> Storage:
+        self.device = device
+        return self
+
+
+@pytest.mark.parametrize(
+    ("location", "device", "placed"),
+    [("cuda:1", "cuda:0", "cuda:0"), ("cuda:3", "cpu", "cpu"), ("cpu", "cuda:0", "cpu")],
+)
+def test_what_lay_on_any_gpu_goes_to_this_workers_device_and_the_rest_stays(
+    location: str, device: str, placed: str
+) -> None:
+    assert checkpoint.place(torch.device(device), Storage(), location).device == torch.device(placed)

@@ -12,6 +12,9 @@ from layerpar.launchers.base import WorkerError
 from layerpar.paths import RunDirectory
 from layerpar.rendezvous.failure import Failure
 
+WATCHDOG = "Watchdog caught collective operation timeout"
+"""What torch's thread that watches nccl says before it ends its process."""
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -54,6 +57,9 @@ def blame(
         return WorkerError(rank, cause, str(directory.log(rank) / "stderr.log"), host=hosts.get(rank))
 
     failures = {rank: words for rank, words in said.items() if words is not None}
+    for one in ended:
+        if one.rank is not None and one.rank not in failures and _ended_by_watchdog(one, directory):
+            failures[one.rank] = Failure("waited for another worker in vain", lost_peer=True, timed_out=True)
     for rank, words in failures.items():
         if not words.lost_peer:
             return error(rank, f"failed: {words.message}")
@@ -77,6 +83,14 @@ def blame(
     if first.rank is None:
         return WorkerError(None, _end_of(first), str(first.log))
     return error(first.rank, _end_of(first))
+
+
+def _ended_by_watchdog(one: Ended, directory: RunDirectory) -> bool:
+    """Whether torch has aborted a worker that waited for a message by nccl, without asking Python."""
+    if one.code not in (-signal.SIGABRT, 128 + signal.SIGABRT):
+        return False
+    logs = {one.log, directory.log(one.rank) / "stderr.log"} if one.rank is not None else {one.log}
+    return any(WATCHDOG in log.read_text(errors="replace") for log in logs if log.exists())
 
 
 def _end_of(one: Ended) -> str:

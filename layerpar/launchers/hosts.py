@@ -88,7 +88,11 @@ class HostsLauncher(Launcher):
 
 def passed_on() -> dict[str, str]:
     """The part of this process's environment that workers on other hosts get."""
-    return {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(PASSED_ON) and name != "CUDA_VISIBLE_DEVICES"  # numbers of this machine's GPUs
+    }
 
 
 def meeting(port: int, interface: str | None) -> dict[str, str]:

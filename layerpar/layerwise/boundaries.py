@@ -17,7 +17,7 @@ from layerpar.engine.contract import Workload
 from layerpar.layerwise.executor import Links
 from layerpar.objectives.block import ACTIVATION, Message
 from layerpar.transport.grid import Grid
-from layerpar.transport.links import Queue, Receiver, Sender, Wire
+from layerpar.transport.links import Queue, Receiver, Sender, Wire, connect
 
 PROBE = "probe"
 """The message with which an aggregation rule computes the loss: an activation in full precision."""
@@ -49,6 +49,11 @@ class Boundaries:
         names = self._messages(0) if grid.chain_length > 1 else ()
         self._groups = {name: dist.new_group(timeout=timeout) for name in names}
         self.cross = cache(self._cross)
+        for name, group in self._groups.items():
+            ends = (grid.previous, grid.next)
+            device = torch.device("cpu") if workload.ranks.via_host else workload.device
+            source, target = ends if self._messages(0)[name].direction == "down" else ends[::-1]
+            connect(source, target, group=group, device=device)
 
     def links(self) -> dict[int, Links]:
         """The links of this worker's blocks, by index; from below the network's first block has none."""

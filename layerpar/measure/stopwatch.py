@@ -52,6 +52,7 @@ class Stopwatch:
         self._open = False
         self._recorded = Trace(device)
         self._trace: Trace | None = None
+        self._stalls: list[tuple[Any, Any]] = []
 
     @property
     def busy_seconds(self) -> float:
@@ -77,6 +78,8 @@ class Stopwatch:
         self._open = False
         self.seconds += segment
         self.cpu_seconds += process_time() - self._cpu_start
+        self.wait_seconds += sum(begun.elapsed_time(ended) for begun, ended in self._stalls) / 1000
+        self._stalls.clear()
         return segment
 
     def now(self) -> float:
@@ -99,12 +102,19 @@ class Stopwatch:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Count the enclosed time as waiting for a peer."""
-        before = self._border()
+        """Count the enclosed time as waiting for a peer.
+
+        On a GPU that is the time for which its stream stands still: nccl lets the stream wait, and this
+        process goes on.
+        """
+        before, begun = self._border(), self._mark()
         try:
             yield
         finally:
-            self.count_wait(self._border() - before)
+            if begun is None:
+                self.count_wait(self._border() - before)
+            else:
+                self._stalls.append((begun, self._mark()))
 
     @contextmanager
     def exchanging(self) -> Iterator[None]:
@@ -156,6 +166,14 @@ class Stopwatch:
         with self._trace.span(STEP, {}):
             yield
         self._trace = None
+
+    def _mark(self) -> Any:
+        """An event in the GPU's stream, within a segment; None on a CPU, which waits itself."""
+        if self.device.type != "cuda" or not self._open:
+            return None
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
 
     def _border(self) -> float:
         return perf_counter() if self._trace is None else self._trace.now()

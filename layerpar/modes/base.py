@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+
 from layerpar.architectures.base import Network
 from layerpar.datasets.base import DatasetInfo
 from layerpar.engine.contract import Engine, Workload
@@ -77,6 +79,16 @@ class Mode:
         """Why a run cannot go on with another number of workers than before; None if it can."""
         same = self.num_workers(before.workers) == self.num_workers(after.workers)
         return None if same else "each worker has a part of every batch"
+
+    def check_device(self, device: torch.device) -> None:
+        """Refuse what cannot work on the devices of a node that workers will run on.
+
+        Args:
+            device: Of the node's first worker.
+
+        Raises:
+            UserError: with the override that repairs it.
+        """
 
     def check(self, config: RunSpec, info: DatasetInfo, build: Callable[[], Network]) -> None:
         """Refuse what cannot work, before anything starts.

@@ -100,6 +100,13 @@ class Data(Mode):
         require_at_least("mode.microbatches", self.microbatches, 1)
         require_at_least("mode.bucket_mebibytes", self.bucket_mebibytes, 1)
 
+    def check_device(self, device: torch.device) -> None:
+        require(
+            not self.sync_batchnorm or device.type == "cuda",
+            "data: mode.sync_batchnorm=true needs GPUs, and these workers have none; "
+            "try mode.sync_batchnorm=false",
+        )
+
     def check(self, config: RunSpec, info: DatasetInfo, build: Callable[[], Network]) -> None:
         workers, batch_size = config.workers, config.batch_size
         nearest = max(1, round(batch_size / workers)) * workers
@@ -109,12 +116,6 @@ class Data(Mode):
         )
         share = batch_size // workers
         require_divisor("mode.microbatches", self.microbatches, share, f"the {share} samples of a worker")
-        num_gpus = torch.cuda.device_count() if config.device != "cpu" and torch.cuda.is_available() else 0
-        require(
-            not self.sync_batchnorm or num_gpus >= workers,
-            f"data: mode.sync_batchnorm=true needs a GPU for each of the {workers} workers, and there are "
-            f"{num_gpus}; try mode.sync_batchnorm=false",
-        )
 
     def order(self, config: RunSpec) -> int:
         return 3
@@ -127,6 +128,10 @@ class Data(Mode):
         first = workload.ranks.rank * share
         shard = slice(first, first + share)
         if self.sync_batchnorm:
+            require(
+                not workload.ranks.via_host,
+                "data: mode.sync_batchnorm=true needs a GPU for each worker; try mode.sync_batchnorm=false",
+            )
             nn.SyncBatchNorm.convert_sync_batchnorm(workload.network.plain)
         if workload.config.aggregation.averages_gradients:
             return DataParallelEngine(workload, self, shard=shard)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from layerpar import seeds
 from layerpar.errors import require, require_at_least, require_choice
 from layerpar.objectives.base import Objective
 from layerpar.objectives.block import ACTIVATION, Block, BlockSpec, Message, Messages
@@ -30,13 +31,13 @@ class Pending(NamedTuple):
         outputs: What it made of them with the graph that leads back to `weights` (its share of the loss, on
             the last block); None where the forward will be run again.
         weights: The weights that the forward used.
-        random_state: Of torch's generator before a forward that will be run again, for dropout.
+        random_state: Of torch's generators before a forward that will be run again, for dropout.
     """
 
     inputs: Tensor
     outputs: Tensor | None
     weights: list[Tensor]
-    random_state: Tensor | None
+    random_state: dict[str, Any] | None
 
 
 class DelayedBlock(Block):
@@ -65,7 +66,7 @@ class DelayedBlock(Block):
     def forward(self, incoming: Messages, labels: Tensor) -> Messages:
         inputs = incoming[ACTIVATION].detach()
         inputs.requires_grad_(not self._is_first)
-        random_state = torch.get_rng_state() if self._recompute else None
+        random_state = seeds.random_state(inputs.device) if self._recompute else None
         with self._autocast(), torch.set_grad_enabled(not self._recompute):
             outputs = activation = self._call(inputs)
             if self._is_last:
@@ -109,12 +110,11 @@ class DelayedBlock(Block):
         assert isinstance(outputs, Tensor)
         return outputs
 
-    def _call_again(self, inputs: Tensor, random_state: Tensor | None) -> Tensor:
+    def _call_again(self, inputs: Tensor, random_state: dict[str, Any] | None) -> Tensor:
         """The forward with the weights of now and the dropout of then; statistics stay as they are."""
-        devices = [inputs.device] if inputs.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), self._autocast():
+        with seeds.undisturbed(inputs.device), self._autocast():
             if random_state is not None:
-                torch.set_rng_state(random_state)
+                seeds.set_random_state(random_state, inputs.device)
             return self._call(
                 inputs, **{name: buffer.clone() for name, buffer in self.layers.named_buffers()}
             )

@@ -22,6 +22,7 @@ NEEDS_TWO_SAMPLES = "Expected more than 1 value per channel when training"
 KNOWN_CAUSES = {
     NEEDS_TWO_SAMPLES: "BatchNorm cannot normalise a single sample; try a larger batch_size "
     "(or fewer mode.microbatches or mode.replicas)",
+    "CUDA out of memory": "the GPU's memory is not enough; try a smaller batch_size or architecture.width",
     "can't allocate memory": "the memory is not enough; try a smaller batch_size or architecture.width",
 }
 """What torch says of a mistake in the settings, and the override that repairs it."""

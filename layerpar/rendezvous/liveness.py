@@ -41,13 +41,18 @@ class Liveness:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
-    def join(self, *, seconds: float) -> list[int]:
+    def join(self, *, seconds: float, device: str) -> list[int]:
         """Wait for all workers, and begin to give signs of life. Collective.
+
+        Args:
+            seconds: How long.
+            device: What this worker computes on, for the others.
 
         Returns:
             Those that did not come within `seconds`.
         """
         self._store.set(self._alive(self._rank), b"0")
+        self._store.set(self._device(self._rank), device.encode())
         self._store.set(self._arrived(self._rank), b"0")
         deadline = time.monotonic() + seconds
         missing = list(range(self._world_size))
@@ -58,6 +63,10 @@ class Liveness:
         if not missing:
             self._thread.start()
         return missing
+
+    def devices(self) -> list[str]:
+        """What every worker computes on, by rank, once they have joined."""
+        return [self._store.get(self._device(rank)).decode() for rank in range(self._world_size)]
 
     def meet(self) -> None:
         """Wait until every worker has come here as often as this one. Collective.
@@ -131,6 +140,9 @@ class Liveness:
 
     def _arrived(self, rank: int) -> str:
         return f"layerpar/arrived/{rank}"
+
+    def _device(self, rank: int) -> str:
+        return f"layerpar/device/{rank}"
 
 
 class _Pause:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -23,14 +24,16 @@ class Ranks:
     Attributes:
         rank: From 0.
         world_size: Number of workers.
-        via_host: Messages must be copied through the CPU's memory, since workers share a GPU and gloo
-            carries them.
+        via_host: Messages must be copied through the CPU's memory, since gloo carries them though this worker
+            computes on a GPU.
+        shares_device: Another worker computes on this one's GPU.
         timeout: How long messages may take; None for torch's default.
     """
 
     rank: int
     world_size: int
     via_host: bool = False
+    shares_device: bool = False
     timeout: timedelta | None = None
 
 
@@ -48,9 +51,19 @@ def worker_device(requested: str, local_rank: int) -> torch.device:
     return torch.device("cuda", local_rank % count)
 
 
-def shares_device(device: torch.device, local_world_size: int) -> bool:
-    """Whether several workers of this machine compute on one GPU."""
-    return device.type == "cuda" and local_world_size > torch.cuda.device_count()
+def identity(device: torch.device) -> str:
+    """Tells a GPU from all others, wherever they are; `cpu` for the CPU."""
+    return str(torch.cuda.get_device_properties(device).uuid) if device.type == "cuda" else "cpu"
+
+
+def backend(devices: Sequence[str]) -> str:
+    """What carries messages between workers on these devices, given by `identity`.
+
+    nccl where every worker has a GPU of its own, with gloo beside it for what lies on the CPU; else gloo
+    alone, for all of them alike.
+    """
+    apart = "cpu" not in devices and len(set(devices)) == len(devices)
+    return "cpu:gloo,cuda:nccl" if apart else "gloo"
 
 
 def this_node() -> int:
@@ -61,8 +74,7 @@ def this_node() -> int:
 def join(device: torch.device, *, timeout_seconds: float, join_seconds: float) -> Ranks:
     """Join the other workers, as the launcher has described them in the environment. Collective.
 
-    gloo on the CPU and where workers share a GPU (their tensors are then copied through the CPU); nccl
-    beside it where every worker has a GPU of its own.
+    What carries messages follows from what all of them compute on: see `backend`.
 
     Args:
         device: What this worker computes on.
@@ -72,31 +84,40 @@ def join(device: torch.device, *, timeout_seconds: float, join_seconds: float) -
     Raises:
         LostPeerError: they did not come.
     """
-    shared = shares_device(device, int(os.environ["LOCAL_WORLD_SIZE"]))
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" and not shared else "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)
     meeting = open_meeting(join_seconds=join_seconds)
     rank, world_size, store = meeting.rank, meeting.world_size, meeting.store
     here = Liveness(store, rank, world_size, timeout_seconds=timeout_seconds)
-    missing = here.join(seconds=join_seconds)
+    own = identity(device)
+    missing = here.join(seconds=join_seconds, device=own)
     if missing:
         raise meeting.failure(f"worker {missing[0]} did not come within launcher.join_seconds={join_seconds}")
     liveness.begin(here)
+    devices = here.devices()
     try:
         dist.init_process_group(
-            backend,
+            backend(devices),
             store=dist.PrefixStore("torch", store),
             rank=rank,
             world_size=world_size,
             timeout=timedelta(seconds=join_seconds),
         )
+        if "nccl" in backend(devices):
+            dist.all_reduce(torch.zeros(1, device=device))  # connects all of them while they are all here
     except RuntimeError as error:
         raise meeting.failure("workers could not connect to each other") from error
     timeout = timedelta(seconds=timeout_seconds)
     store.set_timeout(timeout)
     _set_timeout(timeout)
-    return Ranks(rank, world_size, via_host=shared, timeout=timeout)
+    on_gpu = device.type == "cuda"
+    return Ranks(
+        rank,
+        world_size,
+        via_host=on_gpu and backend(devices) == "gloo",
+        shares_device=on_gpu and devices.count(own) > 1,
+        timeout=timeout,
+    )
 
 
 def _set_timeout(timeout: timedelta) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from typing import Any
 
@@ -14,7 +13,7 @@ from layerpar.engine.contract import Assignment, Workload
 from layerpar.loop import Progress
 from layerpar.measure import environment
 from layerpar.measure.stopwatch import Stopwatch
-from layerpar.rendezvous.ranks import shares_device, this_node
+from layerpar.rendezvous.ranks import Ranks, this_node
 from layerpar.summary.content import RankRecord, Results
 from layerpar.transport import link_speed
 
@@ -68,18 +67,17 @@ def gather_environment(device: torch.device, *, via_host: bool) -> dict[str, Any
     return every[0][2] | {"workers": workers, "other_nodes": others, "link": link}
 
 
-def gather_contention(config: RunConfig, device: torch.device, *, decodes: bool) -> bool:
+def gather_contention(config: RunConfig, ranks: Ranks, *, decodes: bool) -> bool:
     """Whether workers were in each other's way, or other runs in theirs. Collective.
 
     Args:
         config: The run.
-        device: Of this worker.
+        ranks: Which worker this is.
         decodes: Whether this worker needs images, and so its data set's decode workers.
     """
     busy = config.threads_per_worker + (config.dataset.num_decoders if decodes else 0)
-    shared = shares_device(device, int(os.environ["LOCAL_WORLD_SIZE"]))
     every: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(every, (this_node(), busy, environment.available_cores(), shared))
+    dist.all_gather_object(every, (this_node(), busy, environment.available_cores(), ranks.shares_device))
     nodes, threads, cores, share = zip(*every, strict=True)
     return not config.launcher.runs_alone or any(share) or environment.is_contended(nodes, threads, cores)
 

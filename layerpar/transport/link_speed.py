@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from layerpar.measure.stopwatch import synchronize
+from layerpar.transport.links import connect
 
 SMALL_BYTES, ROUND_TRIPS = 8, 20
 LARGE_BYTES = (2**18, 2**20, 2**22)
@@ -65,10 +66,12 @@ def measure(nodes: Sequence[int], device: torch.device) -> LinkSpeed | None:
     if pair is None or dist.get_rank() not in pair:
         return None
     first, second = pair
+    begins = dist.get_rank() == first
+    for source, target in ((None, second), (second, None)) if begins else ((first, None), (None, first)):
+        connect(source, target, device=device)
     if dist.get_rank() == second:
         _answer(first, device)
         return None
-    _round_trip(second, SMALL_BYTES, device)  # nccl connects with the first message
     small = [_round_trip(second, SMALL_BYTES, device) for _ in range(ROUND_TRIPS)]
     latency = median(small) / 2
     for size in LARGE_BYTES:

@@ -50,6 +50,28 @@ class Queue:
         self._waiting.append(tensor)
 
 
+def connect(
+    source: int | None, target: int | None, *, device: torch.device, group: dist.ProcessGroup | None = None
+) -> None:
+    """Let messages come from one worker and go to another. Collective over a chain of workers.
+
+    nccl connects two workers with their first message in a group, and holds each of them until the other is
+    at it. So that must not be one that is posted ahead.
+
+    Args:
+        source: The worker before in the chain, None for the first.
+        target: The worker after, None for the last.
+        device: Where the messages lie.
+        group: In which they are sent.
+    """
+    token = torch.zeros(1, device=device)
+    if source is not None:
+        dist.recv(token, source, group=group)
+    if target is not None:
+        dist.send(token, target, group=group)
+    synchronize(device)
+
+
 @dataclass(frozen=True)
 class Wire:
     """What crosses between two workers.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from layerpar.launchers.blame import Ended, blame
+from layerpar.launchers.blame import WATCHDOG, Ended, blame
 from layerpar.paths import RunDirectory
 from layerpar.rendezvous.failure import Failure
 
@@ -28,6 +28,18 @@ ENDS = {
     "all waited for each other": ([1, 1], [LATE, LATE], "worker 0 failed: waited for another worker"),
     "no word at all": ([3, None], [None, None], "worker 0 ended with exit code 3: the last line"),
 }
+
+
+@pytest.mark.parametrize(("said", "blamed"), [("", 0), (f"{WATCHDOG}: WorkNCCL(SeqNum=7) ran for 7 ms", 1)])
+def test_a_worker_that_torch_ends_for_waiting_by_nccl_is_not_the_cause(
+    said: str, blamed: int, tmp_path: Path
+) -> None:
+    log = tmp_path / "stderr.log"
+    log.write_text(f"terminate called\n{said}\n")
+    ended = [Ended(0, None, -6, log), Ended(1, None, None, log)]
+    error = blame(ended, {0: None, 1: None}, RunDirectory(tmp_path), timeout_seconds=7)
+    assert error.rank == blamed
+    assert (SILENT in str(error)) == bool(said)
 
 
 @pytest.mark.parametrize("name", ENDS)

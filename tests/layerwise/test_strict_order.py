@@ -15,7 +15,7 @@ from torch import Tensor
 from layerpar.config import RunConfig
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.rendezvous.ranks import Ranks
-from layerpar.transport.links import Receiver, Sender, Wire
+from layerpar.transport.links import Receiver, Sender, Wire, connect
 
 CPU = torch.device("cpu")
 BLOCKS = ("mode=layerwise", "mode.partition=[1,3]", "architecture.norm=batch")
@@ -60,7 +60,7 @@ def test_every_stream_ends_with_the_weights_of_one_worker(workers: int, microbat
         assert all(torch.equal(state[name], reference[name]) for name in reference), stream
 
 
-def exchanged(ranks: Ranks, shared: bool, strict: bool) -> bool:
+def exchanged(ranks: Ranks, shared: bool, strict: bool, connected: bool = True) -> bool:
     """Whether activations get up from rank 0 to rank 1 and gradients back: in one group, or in two."""
     watch, peer, messages, depth = Stopwatch(CPU), 1 - ranks.rank, 4, 2
     wire = Wire(shape=(3,), dtype=torch.float32, channels_last=False, via_host=False)
@@ -70,8 +70,11 @@ def exchanged(ranks: Ranks, shared: bool, strict: bool) -> bool:
     with strict_order(patience_seconds=3) if strict else nullcontext():
         receiver = Receiver(peer, wire, group=into, depth=depth, device=CPU, stopwatch=watch)
         sender = Sender(peer, wire, group=out, depth=depth, stopwatch=watch)
-        receiver.expect(messages, 2)
         try:
+            for begins, group in enumerate((activations, gradients) if connected else ()):
+                ends = (None, peer) if ranks.rank == begins else (peer, None)
+                connect(*ends, device=CPU, group=group)
+            receiver.expect(messages, 2)
             for number in range(messages):
                 if ranks.rank == 0:
                     sender.put(torch.full((2, 3), float(number)))
@@ -92,3 +95,8 @@ def test_messages_arrive(shared: bool, strict: bool) -> None:
 def test_in_one_group_receives_that_are_posted_ahead_block_the_sends_after_them() -> None:
     """Why each kind of message has a group of its own."""
     assert on_workers(exchanged, 2, True, True) == [False, False]
+
+
+def test_receives_that_are_posted_ahead_block_workers_that_have_not_connected() -> None:
+    """Why links connect before anything is expected."""
+    assert on_workers(exchanged, 2, False, True, False) == [False, False]

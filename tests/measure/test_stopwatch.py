@@ -27,6 +27,37 @@ def test_only_segments_count() -> None:
     assert watch.seconds == segment == watch.now()
 
 
+class Event:
+    """Stands for an event of a GPU's stream, on which time goes on by what the test says."""
+
+    stream = 0.0
+
+    def __init__(self, *, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self) -> None:
+        self.at = Event.stream
+
+    def elapsed_time(self, other: Event) -> float:
+        return 1000 * (other.at - self.at)
+
+
+def test_on_a_gpu_the_stream_waits_not_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Stopwatch(torch.device("cpu"))
+    watch.device = torch.device("cuda", 0)
+    monkeypatch.setattr("torch.cuda.Event", Event)
+    monkeypatch.setattr("torch.cuda.synchronize", lambda device: None)
+    for _ in range(2):
+        watch.start()
+        with watch.waiting():
+            Event.stream += 0.25
+        Event.stream += 1
+        watch.stop()
+    with watch.waiting():
+        Event.stream += 1
+    assert watch.wait_seconds == 0.5
+
+
 def test_waiting_and_exchanging_are_parts_of_a_segment_and_busy_is_the_rest() -> None:
     watch = Stopwatch(torch.device("cpu"))
     watch.start()

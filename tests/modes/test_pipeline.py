@@ -77,7 +77,7 @@ def test_batch_norm_sees_micro_batches(schedule: str) -> None:
 def learned(ranks: Ranks, config: RunConfig) -> tuple[float, float]:
     engine, loader = build(config, ranks)
     take_epochs(engine, loader, config.epochs)
-    return evaluate(engine, loader.test())
+    return evaluate(engine, loader.test(), device=torch.device("cpu"))
 
 
 @pytest.mark.parametrize("schedule", ["1f1b", "dualpipev"])

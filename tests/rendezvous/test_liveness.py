@@ -35,15 +35,15 @@ def workers(tmp_path: Path) -> Iterator[Start]:
 
 def come_in(*present: Liveness) -> None:
     for one in present:
-        one.join(seconds=0)  # the first do not see the last
+        one.join(seconds=0, device="cpu")  # the first do not see the last
     for one in present:
-        assert one.join(seconds=1) == []
+        assert one.join(seconds=1, device="cpu") == []
 
 
 def test_those_that_do_not_come_are_told(workers: Start) -> None:
     first, _, third = workers(3, timeout_seconds=60)
-    third.join(seconds=0)
-    assert first.join(seconds=0.2) == [1]
+    third.join(seconds=0, device="cpu")
+    assert first.join(seconds=0.2, device="cpu") == [1]
 
 
 def test_a_working_peer_is_waited_for_beyond_the_timeout(workers: Start) -> None:
@@ -60,10 +60,10 @@ def test_a_working_peer_is_waited_for_beyond_the_timeout(workers: Start) -> None
 
 def test_a_silent_peer_is_named(workers: Start) -> None:
     first, second, third = workers(3, timeout_seconds=0.5)
-    second.join(seconds=0)  # it came, and then gave no sign of life
-    third.join(seconds=0)
-    assert first.join(seconds=1) == []
-    assert third.join(seconds=1) == []
+    second.join(seconds=0, device="cpu")  # it came, and then gave no sign of life
+    third.join(seconds=0, device="cpu")
+    assert first.join(seconds=1, device="cpu") == []
+    assert third.join(seconds=1, device="cpu") == []
     with pytest.raises(LostPeerError, match="worker 1") as caught:
         first.meet()
     assert caught.value.silent == (1,)
