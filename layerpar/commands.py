@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from layerpar.errors import require
-
 if TYPE_CHECKING:
     from layerpar.results.load import Runs
 
@@ -29,7 +27,8 @@ keys of the prediction:
   workers=1,2,4      numbers of workers (1, 2, 4 ... as far as there are layers)
   link=10gbit,1gbit  between them: loopback nvlink 100gbit 10gbit 1gbit 100mbit
   bandwidth=0.5,2    links of so many Gbit/s instead
-  latency=50         of every link, in microseconds
+  latency=50         of every link, in microseconds (typical ones, and what busy cores add)
+  core=0.3           nanoseconds of a worker's core per byte that it sends or receives
   memory=16          of a worker, in GiB (this machine's, or its GPU's)
   steps=390          between two evaluations (those of an epoch)
 all others are those of a run: layerpar train --help lists them.
@@ -62,28 +61,17 @@ def report(arguments: list[str]) -> int:
 
 def _add_prediction(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--predicted", metavar="LINK", help=f"{what} for this link, such as loopback")
-    parser.add_argument(
-        "--from",
-        dest="source",
-        type=Path,
-        metavar="DIR",
-        help="with --predicted: a prediction or a run whose layer times count beside those of the runs",
-    )
 
 
 def _prediction(given: argparse.Namespace) -> Callable[[Runs], Runs] | None:
     """What adds predictions to runs, if they were asked for."""
-    require(
-        given.predicted is not None or given.source is None,
-        "--from gives layer times for predictions; add --predicted LINK",
-    )
     if given.predicted is None:
         return None
     from layerpar.predict.beside import with_predictions
     from layerpar.predict.links import choose
 
     (link,) = choose([given.predicted], bandwidths=[], latency=None)
-    return partial(with_predictions, link=link, source=given.source)
+    return partial(with_predictions, link=link)
 
 
 def plot(arguments: list[str]) -> int:

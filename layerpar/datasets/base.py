@@ -179,6 +179,20 @@ class Dataset:
         """Read the data (on every worker) and serve it as `spec` says."""
         raise NotImplementedError
 
+    def blank_loader(self, spec: LoaderSpec) -> Loader | None:
+        """Serves an epoch of two blank batches as `loader` serves real ones.
+
+        None where samples do not lie in memory, so that blank ones would take another time.
+        """
+        return None
+
+    def blank_batches(self, samples: int, *, device: torch.device, channels_last: bool) -> list[Batch]:
+        """Two batches whose images take as long to make as those of training; none where none can."""
+        whole = slice(0, samples)
+        spec = LoaderSpec(0, samples, whole, images=True, device=device, channels_last=channels_last)
+        loader = self.blank_loader(spec)
+        return [] if loader is None else list(loader.train(0))
+
 
 def epoch_order(num_samples: int, *, seed: int, epoch: int) -> Tensor:
     """The order in which every mode sees the training samples in this epoch: a permutation, on the CPU."""

@@ -39,10 +39,22 @@ class Digits(Dataset):
         images = [torch.from_numpy(part * (255 / 16)).byte().view(-1, 1, 8, 8) for part in chosen[:2]]
         targets = [torch.from_numpy(part).long() for part in chosen[2:]]
         info = self.info()
-        return MemoryLoader(
+        return self._serve(
             Samples(images[0], targets[0]).first(info.num_train + info.num_validation),
             Samples(images[1], targets[1]).first(info.num_test),
+            spec,
             validation=info.num_validation,
+        )
+
+    def blank_loader(self, spec: LoaderSpec) -> Loader:
+        samples = Samples.blank(2 * spec.batch_size, (1, 8, 8))
+        return self._serve(samples, samples.first(0), spec)
+
+    def _serve(self, train: Samples, test: Samples, spec: LoaderSpec, *, validation: int = 0) -> Loader:
+        return MemoryLoader(
+            train,
+            test,
+            validation=validation,
             mean=(0.305,),
             std=(0.376,),
             spec=spec,

@@ -30,6 +30,11 @@ class Samples:
         """The first so many of them."""
         return Samples(self.images[:count], self.labels[:count])
 
+    @staticmethod
+    def blank(count: int, shape: tuple[int, int, int]) -> Samples:
+        """So many black images of a shape, all of the first class."""
+        return Samples(torch.zeros(count, *shape, dtype=torch.uint8), torch.zeros(count, dtype=torch.int64))
+
     def split(self, count: int) -> tuple[Samples, Samples]:
         """Those to train on, and `count` that are held out."""
         if count == 0:

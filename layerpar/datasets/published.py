@@ -9,7 +9,7 @@ from layerpar.datasets.augment import UNCHANGED, Augment
 from layerpar.datasets.base import Dataset, DatasetInfo, Loader, LoaderSpec, default_root, limited
 from layerpar.datasets.catalogue import SOURCES
 from layerpar.datasets.download import obtain
-from layerpar.datasets.memory import MemoryLoader
+from layerpar.datasets.memory import MemoryLoader, Samples
 from layerpar.errors import require_choice
 
 
@@ -62,10 +62,23 @@ class Published(Dataset):
         source = SOURCES[self.source]
         train, test = source.read(self._folder)
         num_train = limited(source.num_train, self.train_limit)
-        return MemoryLoader(
+        return self._serve(
             train.first(num_train),
             test.first(limited(source.num_test, self.test_limit)),
+            spec,
             validation=self.num_validation(num_train),
+        )
+
+    def blank_loader(self, spec: LoaderSpec) -> Loader:
+        samples = Samples.blank(2 * spec.batch_size, SOURCES[self.source].input_shape)
+        return self._serve(samples, samples.first(0), spec)
+
+    def _serve(self, train: Samples, test: Samples, spec: LoaderSpec, *, validation: int = 0) -> Loader:
+        source = SOURCES[self.source]
+        return MemoryLoader(
+            train,
+            test,
+            validation=validation,
             mean=source.mean,
             std=source.std,
             spec=spec,

@@ -52,10 +52,21 @@ class Synthetic(Dataset):
         labels = torch.randint(0, self.num_classes, (num_train + info.num_test,), generator=generator)
         noise = torch.randint(0, 256, (len(labels), *self.shape), generator=generator)
         images = ((patterns[labels] + noise) // 2).to(torch.uint8)
+        train, test = (
+            Samples(images[part], labels[part]) for part in (slice(num_train), slice(num_train, None))
+        )
+        return self._serve(train, test, spec, validation=info.num_validation)
+
+    def blank_loader(self, spec: LoaderSpec) -> Loader:
+        channels, height, width = self.shape
+        samples = Samples.blank(2 * spec.batch_size, (channels, height, width))
+        return self._serve(samples, samples.first(0), spec)
+
+    def _serve(self, train: Samples, test: Samples, spec: LoaderSpec, *, validation: int = 0) -> Loader:
         return MemoryLoader(
-            Samples(images[:num_train], labels[:num_train]),
-            Samples(images[num_train:], labels[num_train:]),
-            validation=info.num_validation,
+            train,
+            test,
+            validation=validation,
             mean=(0.5,) * self.shape[0],
             std=(0.2,) * self.shape[0],
             spec=spec,

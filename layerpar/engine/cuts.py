@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -93,7 +94,7 @@ def decide(
         samples = workload.replica_batch_size
         measuring = _measuring(workload, build_head)
         profile = measure(workload.network.layers, measuring, samples=samples, microbatches=microbatches)
-        seconds = cost(profile)
+        seconds = cost(profile.with_selecting())
         if isinstance(choice, list):
             cuts = choice
         elif choice == "equal":
@@ -117,4 +118,8 @@ def _measuring(workload: Workload, build_head: BuildHead) -> Measuring:
         images = torch.rand(samples, *workload.info.input_shape, device=workload.device)
         return images.to(memory_format=layout)
 
-    return Measuring(inputs, workload.config.optimizer.build, build_head, workload.autocast)
+    config = workload.config
+    batches = partial(
+        config.dataset.blank_batches, device=workload.device, channels_last=config.architecture.channels_last
+    )
+    return Measuring(inputs, config.optimizer.build, build_head, workload.autocast, batches=batches)

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from layerpar.datasets.base import Batch
 from layerpar.measure.stopwatch import synchronize
+from layerpar.seeds import undisturbed
 
 PASSES = 5
 BUDGET_SECONDS = 0.8
@@ -34,6 +36,8 @@ class Measuring:
         most_copies: Of layers that are alike so many have a turn, so that one finds its weights where it
             does in training: not always in the fastest cache.
         time_split: Seconds of a layer's backward in two parts; None where nothing takes it apart.
+        batches: Two training batches of so many blank samples, whose images are made when they are asked
+            for; none where what that takes is not counted.
     """
 
     inputs: Callable[[int], Tensor]
@@ -42,6 +46,7 @@ class Measuring:
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
     most_copies: int = 1
     time_split: Callable[[nn.Module, Tensor], float] | None = None
+    batches: Callable[[int], Sequence[Batch]] = lambda samples: ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Profile:
         head: Everything for the head that a block ending here would need; 0 for the last layer.
         accumulate: Adding gradients to those of earlier micro-batches.
         split: What a backward takes longer in two parts, to the input and to the weights; 0 if not measured.
+        selecting: Seconds to select, vary and normalise the samples, whatever the layers.
     """
 
     forward: list[float]
@@ -67,6 +73,12 @@ class Profile:
     head: list[float]
     accumulate: list[float]
     split: list[float]
+    selecting: float = 0.0
+
+    @property
+    def computing(self) -> float:
+        """Seconds of all forwards and backwards."""
+        return sum(map(sum, (self.forward, self.backward_input, self.backward_weights)))
 
     def of_microbatch(self, microbatches: int) -> Profile:
         """Of a step of one of so many micro-batches."""
@@ -74,11 +86,23 @@ class Profile:
             name: [value / microbatches for value in getattr(self, name)]
             for name in ("forward", "backward_input", "backward_weights", "head", "split")
         }
-        return replace(self, **parts)
+        return replace(self, **parts, selecting=self.selecting / microbatches)
 
-    def rounded(self) -> dict[str, list[float]]:
+    def with_selecting(self) -> Profile:
+        """The same where selecting is part of the first layer's forward, whoever computes it."""
+        first, *others = self.forward
+        return replace(self, forward=[first + self.selecting, *others], selecting=0.0)
+
+    def rounded(self) -> dict[str, Any]:
         """To four digits: small enough for a line of records."""
-        return {name: [float(f"{value:.4g}") for value in values] for name, values in asdict(self).items()}
+
+        def short(value: float) -> float:
+            return float(f"{value:.4g}")
+
+        return {
+            name: list(map(short, value)) if isinstance(value, list) else short(value)
+            for name, value in asdict(self).items()
+        }
 
 
 def measure(layers: Sequence[nn.Module], measuring: Measuring, *, samples: int, microbatches: int) -> Profile:
@@ -128,7 +152,18 @@ def measure(layers: Sequence[nn.Module], measuring: Measuring, *, samples: int, 
         ],
         accumulate=[layer.accumulate for layer in own],
         split=[layer.split * scale for layer in own],
+        selecting=_time_selecting(measuring, chosen, device) * scale,
     )
+
+
+def _time_selecting(measuring: Measuring, samples: int, device: torch.device) -> float:
+    found = [0.0]
+    for _ in range(PASSES):
+        for batch in measuring.batches(samples):
+            with timed(device) as seconds:
+                assert batch.images is not None
+            found += seconds
+    return min(found[1:], default=0.0)
 
 
 class _Times(NamedTuple):
@@ -146,7 +181,8 @@ class _Times(NamedTuple):
 def _time_layers(layers: Sequence[nn.Module], measuring: Measuring, samples: int) -> list[list[_Times]]:
     """Of every layer, and of the head that a block ending there would need."""
     measured = []
-    with torch.random.fork_rng():
+    device = next(parameter.device for layer in layers for parameter in layer.parameters())
+    with undisturbed(device):
         inputs = measuring.inputs(samples)
         known: dict[tuple[str, tuple[int, ...]], tuple[Tensor, _Times]] = {}
 
@@ -190,7 +226,7 @@ def _time_module(measuring: Measuring, copies: Sequence[nn.Module], inputs: Tens
                 total += gradient
         if measuring.time_split is not None:
             both = measuring.time_split(copies[0], inputs.detach())
-            split = max(0.0, both * len(copies) - backward[0])
+            split = max(0.0, both * len(copies) - backward[0] - accumulate[0])
     times = (forward[0], backward[0], backward_weights[0], update, copy[0], accumulate[0], split)
     return outputs[0].detach(), _Times(*(seconds / len(copies) for seconds in times))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from layerpar.paths import RunDirectory
 from layerpar.predict import kinds as layer_kinds
 from layerpar.predict import measuring, recorded
 from layerpar.predict.layers import Layers
-from layerpar.predict.links import CORE_SECONDS, Link
+from layerpar.predict.links import Link
 from layerpar.predict.methods import method
 from layerpar.predict.recorded import Times
 from layerpar.results.load import Runs
@@ -37,6 +37,7 @@ class _Finished:
         blocks: How many it trained at the same time, each once; None for ways that train no blocks.
         network: What its layer times depend on but the hardware, as text.
         hardware: What it ran on, as text.
+        on_gpu: Whether its workers computed on GPUs.
     """
 
     path: str
@@ -45,9 +46,10 @@ class _Finished:
     blocks: int | None
     network: str
     hardware: str
+    on_gpu: bool
 
 
-def with_predictions(runs: Runs, link: Link, *, source: Path | None = None) -> Runs:
+def with_predictions(runs: Runs, link: Link) -> Runs:
     """The runs with what is predicted of them, from the layer times that they recorded.
 
     Columns:
@@ -64,18 +66,13 @@ def with_predictions(runs: Runs, link: Link, *, source: Path | None = None) -> R
     Args:
         runs: As `load` gives them.
         link: Between their workers.
-        source: The `--output` of a prediction, or a run, whose layer times count too, whatever they were
-            measured on; None for none.
-
-    Raises:
-        UserError: there are no layer times at `source`.
     """
     finished = list(_finished(runs))
-    times = _times(finished, None if source is None else recorded.read(source))
+    times = _times(finished)
     found = {
         run.path: _predicted(run, times[run.network, run.hardware], link)
         for run in finished
-        if times[run.network, run.hardware]
+        if (run.network, run.hardware) in times
     }
     columns = [found.get(path, (math.nan, math.nan)) for path in runs.summaries["path"]]
     seconds, speed_ups = zip(*columns, strict=True) if columns else ((), ())
@@ -102,6 +99,7 @@ def _finished(runs: Runs) -> Iterator[_Finished]:
                 int(run["num_blocks"]) if alone else None,
                 _text(recorded.describe(config)),
                 _text((run["device"], run["hardware"])),
+                run["device"] == "cuda",
             )
 
 
@@ -109,34 +107,29 @@ def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _times(finished: Sequence[_Finished], given: recorded.Recorded | None) -> dict[tuple[str, str], Times]:
+def _times(finished: Iterable[_Finished]) -> dict[tuple[str, str], Times]:
     """Of every network on every hardware, what all runs of it have recorded together."""
     found: dict[tuple[str, str], Times] = {}
     for run in finished:
-        known = found.setdefault((run.network, run.hardware), {})
         try:
-            _add(known, recorded.read(Path(run.path)).times)
+            own = recorded.read(Path(run.path)).times
         except UserError:
-            continue  # it did not measure its layers
-    for (network, _), known in found.items():
-        if given is not None and network == _text(given.network):
-            _add(known, given.times)
+            continue  # its mode cuts nothing
+        known = found.setdefault((run.network, run.hardware), {})
+        for head, by_samples in own.items():
+            known.setdefault(head, {}).update(by_samples)
     return found
-
-
-def _add(known: Times, more: Times) -> None:
-    for head, by_samples in more.items():
-        known.setdefault(head, {}).update(by_samples)
 
 
 def _predicted(run: _Finished, times: Times, link: Link) -> tuple[float, float]:
     """Its train seconds, and its speed-up over serial training with a worker for every block."""
     layers = _layers(run.config, times)
-    seconds = _step(run.config, layers, link) * run.steps
+    used = link.between_gpus() if run.on_gpu else link.between_cpus()
+    seconds = _step(run.config, layers, used) * run.steps
     if run.blocks is None:
         return seconds, math.nan
     serial = stage_cost(layers.whole(run.config.batch_size, 1))(0, len(layers))
-    return seconds, serial / _step(replace(run.config, workers=run.blocks), layers, link)
+    return seconds, serial / _step(replace(run.config, workers=run.blocks), layers, used)
 
 
 def _layers(config: RunConfig, times: Times) -> Layers:
@@ -151,5 +144,4 @@ def _step(config: RunConfig, layers: Layers, link: Link) -> float:
     """Seconds of a step."""
     info = config.dataset.info()
     segment = min(config.evaluate_every_steps or math.inf, info.num_train // config.batch_size)
-    used = link if config.device == "cuda" else replace(link, core_seconds=CORE_SECONDS)
-    return method(config.mode, config, info.num_classes).predict(layers, used, int(segment)).seconds
+    return method(config.mode, config, info.num_classes).predict(layers, link, int(segment)).seconds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from layerpar.predict.tables import GIBIBYTE, as_csv, as_json, refusals, tables
 from layerpar.predict.ways import compose_ways
 from layerpar.results import formats
 
-OWN_KEYS = ("workers", "link", "bandwidth", "latency", "memory", "steps")
+OWN_KEYS = ("workers", "link", "bandwidth", "latency", "core", "memory", "steps")
 """What is not a key of a run, or takes a list here."""
 
 BANDWIDTHS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
@@ -68,6 +68,7 @@ def understand(arguments: Sequence[str]) -> Asked:
             overrides.append(argument)
     bandwidths = _numbers(own, "bandwidth", float)
     memory, latency, steps = _one(own, "memory", float), _one(own, "latency", float), _one(own, "steps", int)
+    core = _one(own, "core", float)
     workers = _numbers(own, "workers", int) or None
     for count in workers or ():
         require(count >= 1, f"workers={count} is too small; try workers=1")
@@ -77,7 +78,7 @@ def understand(arguments: Sequence[str]) -> Asked:
     return Asked(
         overrides,
         sorted(set(workers)) if workers else None,
-        link_kinds.choose(names, bandwidths=bandwidths, latency=latency),
+        link_kinds.choose(names, bandwidths=bandwidths, latency=latency, core=core),
         None if memory is None else memory * GIBIBYTE,
         steps,
     )
@@ -137,6 +138,8 @@ def describe(study: Study, hardware: str | None) -> str:
         f"{threads} thread{'' if threads == 1 else 's'} per worker",
         f"layers measured on {hardware or 'the hardware of a run'}",
     ]
+    if study.slowdown > 1:
+        parts.append(f"computing {100 * (study.slowdown - 1):.0f} % slower beside other workers")
     return ", ".join(parts)
 
 
@@ -163,7 +166,9 @@ def _write(output: Path, study: Study, rows: pd.DataFrame, links: Sequence[Link]
         output.mkdir(parents=True, exist_ok=True)
         (output / "prediction.json").write_text(as_json(rows))
         deeper = [grown.rows(links) for depth in DEPTHS if (grown := _grown(study, depth)) is not None]
-        speeds = [Link(f"{value:g} Gbit/s", links[0].latency, value * 1e9 / 8) for value in BANDWIDTHS]
+        speeds = [
+            replace(links[0], name=f"{value:g} Gbit/s", bandwidth=value * 1e9 / 8) for value in BANDWIDTHS
+        ]
         slower = study.rows(speeds)
         drawn = figures.write(
             output,

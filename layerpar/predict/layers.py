@@ -6,12 +6,14 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor
 
 from layerpar.partition.layer_times import Profile
 
 PER_SAMPLE = ("forward", "backward_input", "backward_weights", "head", "split")
+PER_LAYER = tuple(field.name for field in fields(Profile) if field.name != "selecting")
 CONTRADICTION = 1.5
 """A sample among more others may take this many times as long, by caches; beyond it, something else ran."""
 
@@ -42,10 +44,11 @@ class Layers:
     def microbatch(self, samples: int, microbatches: int = 1) -> Profile:
         """Seconds of a pass over so many samples, one of so many of a step, without update and copy.
 
+        Selecting the samples is part of the first layer's forward.
         Between two measured sizes the times lie on a straight line; outside they are in proportion. All
         passes but the first add their gradients to those before; each has its share of that.
         """
-        chosen, once = self._between(samples), self.step()
+        chosen, once = self._between(samples).with_selecting(), self.step()
         zeros, share = [0.0] * len(self), 1 - 1 / microbatches
         to_weights = [
             own + share * added for own, added in zip(chosen.backward_weights, once.accumulate, strict=True)
@@ -56,21 +59,27 @@ class Layers:
         """Seconds of what depends on the weights alone, whatever the samples: update, copy, accumulation."""
         largest = self.times[max(self.times)]
         zeros = [0.0] * len(self)
-        return replace(largest, **dict.fromkeys(PER_SAMPLE, zeros))
+        nothing: Any = dict.fromkeys(PER_SAMPLE, zeros)
+        return replace(largest, **nothing, selecting=0.0)
 
     def whole(self, samples: int, microbatches: int) -> Profile:
         """Seconds of a step of so many micro-batches of so many samples: what a partition cuts by."""
         one, once = self.microbatch(samples, microbatches), self.step()
-        return replace(
-            once, **{name: [microbatches * value for value in getattr(one, name)] for name in PER_SAMPLE}
-        )
+        times: Any = {name: [microbatches * value for value in getattr(one, name)] for name in PER_SAMPLE}
+        return replace(once, **times)
+
+    def slowed(self, factor: float) -> Layers:
+        """The same where all computing takes so many times as long."""
+
+        def longer(profile: Profile) -> Profile:
+            lists = {name: [factor * value for value in getattr(profile, name)] for name in PER_LAYER}
+            return Profile(**lists, selecting=factor * profile.selecting)
+
+        return replace(self, times={samples: longer(profile) for samples, profile in self.times.items()})
 
     def contradiction(self) -> str | None:
         """Why these times cannot be right: a sample takes much longer among many than among few."""
-        each = {
-            samples: sum(map(sum, (times.forward, times.backward_input, times.backward_weights))) / samples
-            for samples, times in sorted(self.times.items())
-        }
+        each = {samples: times.computing / samples for samples, times in sorted(self.times.items())}
         for few, many in pairwise(each):
             if each[many] > CONTRADICTION * each[few]:
                 times = f"{each[many] / each[few]:.1f} times as long among {many} as among {few}"
@@ -96,10 +105,10 @@ class Layers:
         def taken(values: list[float]) -> list[float]:
             return [values[index] for index in indices]
 
-        times = {
-            samples: Profile(**{field.name: taken(getattr(profile, field.name)) for field in fields(Profile)})
-            for samples, profile in self.times.items()
-        }
+        times = {}
+        for samples, profile in self.times.items():
+            lists: Any = {name: taken(getattr(profile, name)) for name in PER_LAYER}
+            times[samples] = replace(profile, **lists)
         return Layers(
             times,
             [self.outputs[index] for index in indices],
@@ -124,12 +133,11 @@ class Layers:
 
 
 def _mixed(one: Profile, other: Profile, share: float, rest: float) -> Profile:
-    return Profile(
-        **{
-            field.name: [
-                share * first + rest * second
-                for first, second in zip(getattr(one, field.name), getattr(other, field.name), strict=True)
-            ]
-            for field in fields(Profile)
-        }
-    )
+    mixed = {
+        name: [
+            share * first + rest * second
+            for first, second in zip(getattr(one, name), getattr(other, name), strict=True)
+        ]
+        for name in PER_LAYER
+    }
+    return Profile(**mixed, selecting=share * one.selecting + rest * other.selecting)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from layerpar.errors import UserError, require
 
@@ -11,9 +11,9 @@ CORE_SECONDS = 0.3e-9
 """Per byte, where workers compute on the cores that also copy their messages: gloo over sockets on an AMD
 EPYC, where computing and an all-reduce at once took the sum of both."""
 
-BUSY_CORES = 500e-6
-"""Latency between workers on one machine that keep its cores busy: the thread that hands a message on must
-first get one. Where cores idle it is a tenth of that."""
+BUSY_CORES = 200e-6
+"""Latency that comes on top between workers that keep their cores busy: the threads that hand a message on
+must first get one. Fitted to pipelines of two workers on one machine (AMD EPYC)."""
 
 TCP = 0.94
 """Payload that is left of an Ethernet link by the headers of frames, IP and TCP."""
@@ -28,12 +28,22 @@ class Link:
         latency: Seconds from the last byte sent to the message being there.
         bandwidth: Bytes per second.
         core_seconds: Of a worker's own core, that it cannot compute in, for each byte sent or received.
+        busy_latency: Seconds of latency that come on top where workers' cores are busy with computing.
     """
 
     name: str
     latency: float
     bandwidth: float
     core_seconds: float = 0.0
+    busy_latency: float = 0.0
+
+    def between_cpus(self) -> Link:
+        """As workers see it whose cores both compute and carry messages."""
+        return replace(self, latency=self.latency + self.busy_latency, busy_latency=0.0)
+
+    def between_gpus(self) -> Link:
+        """As workers see it that compute elsewhere."""
+        return replace(self, core_seconds=0.0, busy_latency=0.0)
 
     def seconds(self, num_bytes: float) -> float:
         """A message: latency + bytes / bandwidth."""
@@ -52,15 +62,19 @@ class Link:
         return math.ceil(math.log2(workers)) * self.seconds(num_bytes)
 
 
+def _link(name: str, latency: float, bandwidth: float) -> Link:
+    return Link(name, latency, bandwidth, CORE_SECONDS, BUSY_CORES)
+
+
 def _ethernet(name: str, gigabits: float, latency: float) -> Link:
-    return Link(name, latency, TCP * gigabits * 1e9 / 8)
+    return _link(name, latency, TCP * gigabits * 1e9 / 8)
 
 
 LINKS = {
     link.name: link
     for link in (
-        Link("loopback", BUSY_CORES, 1.5e9),
-        Link("nvlink", 5e-6, 200e9),
+        _link("loopback", 50e-6, 1.5e9),
+        _link("nvlink", 5e-6, 200e9),
         _ethernet("100gbit", 100, 20e-6),
         _ethernet("10gbit", 10, 50e-6),
         _ethernet("1gbit", 1, 100e-6),
@@ -70,18 +84,23 @@ LINKS = {
 """Usual links. Their figures are typical ones, not measured here; `bandwidth` and `latency` give others."""
 
 
-def choose(names: list[str], *, bandwidths: list[float], latency: float | None) -> list[Link]:
+def choose(
+    names: list[str], *, bandwidths: list[float], latency: float | None, core: float | None = None
+) -> list[Link]:
     """The links asked for: known ones, or those of some bandwidths.
 
     Args:
         names: Keys of `LINKS`; not looked at where there are bandwidths.
         bandwidths: In Gbit/s.
-        latency: In microseconds; None for what the links have (100 where there are bandwidths).
+        latency: In microseconds, of all that delays a message; None for what the links have (100 where there
+            are bandwidths) and what busy cores add.
+        core: Nanoseconds of a worker's core per byte sent or received; None for `CORE_SECONDS`.
 
     Raises:
-        UserError: an unknown link, one of no bandwidth, or a negative latency.
+        UserError: an unknown link, one of no bandwidth, or a negative latency or time.
     """
     require(latency is None or latency >= 0, f"latency={latency} is negative; try latency=100 (microseconds)")
+    require(core is None or core >= 0, f"core={core} is negative; try core=0.3 (nanoseconds per byte)")
     for value in bandwidths:
         require(
             0 < value < math.inf,
@@ -90,9 +109,9 @@ def choose(names: list[str], *, bandwidths: list[float], latency: float | None) 
     for name in names:
         if name not in LINKS:
             raise UserError(f"link={name} is not known; try link=1gbit (one of {', '.join(LINKS)})")
-    seconds = None if latency is None else latency * 1e-6
-    if bandwidths:
-        latency_seconds = 100e-6 if seconds is None else seconds
-        return [Link(f"{value:g} Gbit/s", latency_seconds, value * 1e9 / 8) for value in bandwidths]
-    chosen = [LINKS[name] for name in names]
-    return chosen if seconds is None else [Link(link.name, seconds, link.bandwidth) for link in chosen]
+    chosen = [_link(f"{value:g} Gbit/s", 100e-6, value * 1e9 / 8) for value in bandwidths]
+    if not chosen:
+        chosen = [LINKS[name] for name in names]
+    if latency is not None:
+        chosen = [replace(link, latency=latency * 1e-6, busy_latency=0.0) for link in chosen]
+    return chosen if core is None else [replace(link, core_seconds=core * 1e-9) for link in chosen]

@@ -6,7 +6,7 @@ import ctypes
 import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from layerpar.config import RunConfig
 from layerpar.datasets.base import DatasetInfo
+from layerpar.measure.environment import available_cores
 from layerpar.partition.layer_times import BuildHead, Measuring, Profile, measure
+from layerpar.predict import neighbours as neighbouring
 from layerpar.predict.kinds import Kind
 from layerpar.predict.layers import Layers
 from layerpar.predict.split_backward import time_split
@@ -76,8 +78,13 @@ def time_layers(
     sizes: Iterable[int],
     *,
     splits_backward: bool,
-) -> dict[int, Profile]:
+) -> tuple[dict[int, Profile], float]:
     """Measure the layers at some of these sizes of a micro-batch, about a second each. Not collective.
+
+    Returns:
+        The times by the size; and how many times as long the largest takes while the other cores of this
+        machine do the same, 1 on a GPU.
+
 
     Args:
         config: The run.
@@ -101,8 +108,21 @@ def time_layers(
         _autocast(config, device),
         MOST_COPIES,
         time_split if splits_backward else None,
+        partial(
+            config.dataset.blank_batches,
+            device=device,
+            channels_last=config.architecture.channels_last,
+        ),
     )
-    return {size: measure(layers, measuring, samples=size, microbatches=1) for size in spaced(sizes)}
+    times = {size: measure(layers, measuring, samples=size, microbatches=1) for size in spaced(sizes)}
+    largest = max(times)
+    again = partial(measure, layers, measuring, samples=largest, microbatches=1)
+    neighbours = available_cores() // torch.get_num_threads() - 1
+    if device.type != "cpu" or torch.get_num_threads() > 1 or neighbours < 1:
+        return times, 1.0
+    with neighbouring.busy(neighbours, again):
+        beside = again()
+    return times, max(1.0, beside.computing / times[largest].computing)
 
 
 def _keep_memory() -> None:

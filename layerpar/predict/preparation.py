@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import fmean
 
 import torch
 
@@ -62,11 +63,16 @@ def prepare(
     if given is None:
         sizes = _sizes(ways, counts, kinds, info)
         splits = any(splits_backward(way.config.mode) for way in ways)
-        times = {
+        measured = {
             key: measuring.time_layers(config, info, layers, build, sizes, splits_backward=splits)
             for key, build in heads.items()
         }
-        given = Recorded(recorded.describe(config), hardware_name(device), times)
+        given = Recorded(
+            recorded.describe(config),
+            hardware_name(device),
+            {key: times for key, (times, _) in measured.items()},
+            fmean(slowdown for _, slowdown in measured.values()),
+        )
     else:
         _check_recorded(given, config, heads, kinds)
     known = {
@@ -81,6 +87,7 @@ def prepare(
         steps=steps or info.num_train // config.batch_size,
         memory_bytes=memory_bytes or _memory_bytes(device),
         on_cpu=device.type == "cpu",
+        slowdown=given.slowdown,
     )
     return study, given
 

@@ -28,11 +28,14 @@ class Recorded:
         network: What was measured: `describe` of its configuration.
         hardware: On what; None where the record does not tell.
         times: The layers.
+        slowdown: How many times as long computing takes while the other cores compute; 1 where the record
+            does not tell.
     """
 
     network: dict[str, Any]
     hardware: str | None
     times: Times
+    slowdown: float = 1.0
 
 
 def describe(config: RunConfig) -> dict[str, Any]:
@@ -50,6 +53,7 @@ def save(directory: Path, recorded: Recorded) -> None:
     content = {
         "network": recorded.network,
         "hardware": recorded.hardware,
+        "slowdown": recorded.slowdown,
         "times": [
             {"head_kind": head, "samples": samples, **profile.rounded()}
             for head, by_samples in recorded.times.items()
@@ -82,7 +86,7 @@ def _from_prediction(content: dict[str, Any]) -> Recorded:
     times: Times = {}
     for entry in content["times"]:
         times.setdefault(entry["head_kind"], {})[entry["samples"]] = _profile(entry)
-    return Recorded(content["network"], content["hardware"], times)
+    return Recorded(content["network"], content["hardware"], times, float(content["slowdown"]))
 
 
 def _from_run(files: RunDirectory) -> Recorded:

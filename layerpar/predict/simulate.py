@@ -3,8 +3,8 @@
 A task starts when its worker is free and its messages are there, and hands over messages when it ends:
 
 worker 0   F0 F1 ·· B0 F2 …        F0: takes nothing, gives F0 to worker 1
-              |    |               a message goes when it was handed over, its receive is posted,
-worker 1   ··  F0 B0 F1 …          and the wire has carried those before it
+              |    |               a message goes when it was handed over, its sender knows that the
+worker 1   ··  F0 B0 F1 …          receive is posted, and the wire has carried those before it
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ class Channel(NamedTuple):
     Attributes:
         num_bytes: Of each message.
         wire: Messages of channels with the same wire go one after the other.
+        back: The wire on which the sender hears that a receive is posted, behind the messages before it.
         depth: Messages that may be under way when another is handed over; None for any number.
-        ahead: Receives that are posted ahead of the one that is waited for.
+        ahead: Receives that are posted ahead of the one that is waited for; None where tasks post them.
     """
 
     num_bytes: float
     wire: int
+    back: int
     depth: int | None
-    ahead: int
+    ahead: int | None
 
 
 class Task(NamedTuple):
@@ -42,6 +44,7 @@ class Task(NamedTuple):
         sends: Channels to which it gives a message each when it ends.
         blocked: Seconds after computing, before it sends, in which the worker waits for a collective.
         ends_step: Whether the worker has then done a step.
+        posts: Channels of which it posts a receive each when it starts.
     """
 
     seconds: float
@@ -49,6 +52,7 @@ class Task(NamedTuple):
     sends: tuple[int, ...] = ()
     blocked: float = 0.0
     ends_step: bool = False
+    posts: tuple[int, ...] = ()
 
 
 @dataclass
@@ -90,7 +94,8 @@ def simulate(
 
 @dataclass
 class _Traffic:
-    """A channel's messages so far: when each was handed over, its receive posted, it had left and arrived."""
+    """A channel's messages so far: when each was handed over, its sender knew that the receive was posted, it
+    had left and arrived."""
 
     channel: Channel
     handed: list[float] = field(default_factory=list)
@@ -105,9 +110,9 @@ class _Traffic:
 class _Simulation:
     def __init__(self, channels: Sequence[Channel], link: Link) -> None:
         self._link = link
-        self._traffic = [_Traffic(channel, posted=[0.0] * channel.ahead) for channel in channels]
+        self._traffic = [_Traffic(channel, posted=[0.0] * (channel.ahead or 0)) for channel in channels]
         self._wires: dict[int, float] = {}
-        self._events: list[tuple[float, int, int]] = []
+        self._events: list[tuple[float, bool, int, int]] = []
         self._count = 0
 
     def run(self, programs: Sequence[Sequence[Task]]) -> list[WorkerTimes]:
@@ -117,9 +122,12 @@ class _Simulation:
         for worker in range(len(workers)):
             self._advance(worker, workers, running)
         while self._events:
-            when, _, index = heappop(self._events)
-            for worker in self._transfer(when, self._traffic[index]):
-                self._advance(worker, workers, running)
+            when, is_word, _, index = heappop(self._events)
+            if is_word:
+                self._tell(when, index)
+            else:
+                for worker in self._transfer(when, self._traffic[index]):
+                    self._advance(worker, workers, running)
         if running:
             raise DeadlockError(f"workers {sorted(running)} wait for ever")
         return times
@@ -137,12 +145,14 @@ class _Simulation:
         now = 0.0
         for task in program:
             start = now
+            for index in task.posts:
+                self._expect(now, index, is_word=True)
             for index in task.receives:
                 traffic = self._traffic[index]
                 number = traffic.taken
                 traffic.taken += 1
-                traffic.posted.append(now)
-                self._prepare(index, traffic)
+                if traffic.channel.ahead is not None:
+                    self._expect(now, index, is_word=True)
                 while len(traffic.arrived) <= number:
                     yield traffic
                 now = max(now, traffic.arrived[number])
@@ -171,8 +181,21 @@ class _Simulation:
         while traffic.ready < min(len(traffic.handed), len(traffic.posted)):
             when = max(traffic.handed[traffic.ready], traffic.posted[traffic.ready])
             traffic.ready += 1
-            self._count += 1
-            heappush(self._events, (when, self._count, index))
+            self._expect(when, index, is_word=False)
+
+    def _expect(self, when: float, index: int, *, is_word: bool) -> None:
+        """An event of a channel: a message can go, or a receive was posted, of which word must go.
+
+        At the same time the message is first, since a worker sends before it asks for more.
+        """
+        self._count += 1
+        heappush(self._events, (when, is_word, self._count, index))
+
+    def _tell(self, when: float, index: int) -> None:
+        """Let a channel's sender know that a receive was posted."""
+        traffic = self._traffic[index]
+        traffic.posted.append(max(when, self._wires.get(traffic.channel.back, 0.0)))
+        self._prepare(index, traffic)
 
     def _transfer(self, when: float, traffic: _Traffic) -> list[int]:
         """Send the channel's next message; the workers that waited for it."""

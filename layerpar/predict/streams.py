@@ -64,8 +64,8 @@ def stream_tasks(
     for worker, messages in enumerate(crossings):
         first = len(channels)
         for message in messages:
-            sender = worker if message.is_down else worker + 1
-            channels.append(Channel(message.num_bytes, sender, queue_depth, queue_depth))
+            sender, receiver = (worker, worker + 1) if message.is_down else (worker + 1, worker)
+            channels.append(Channel(message.num_bytes, sender, receiver, queue_depth, queue_depth))
         numbered = list(enumerate(messages, start=first))
         down.append(tuple(index for index, message in numbered if message.is_down))
         up.append(tuple(index for index, message in numbered if not message.is_down))

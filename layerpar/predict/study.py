@@ -17,7 +17,7 @@ from layerpar.predict import kinds as layer_kinds
 from layerpar.predict import recorded
 from layerpar.predict.kinds import Kinds
 from layerpar.predict.layers import Layers
-from layerpar.predict.links import CORE_SECONDS, Link
+from layerpar.predict.links import Link
 from layerpar.predict.methods import method
 from layerpar.predict.ways import Way
 
@@ -35,6 +35,8 @@ class Study:
         steps: Of a segment, between two evaluations.
         memory_bytes: Of a worker.
         on_cpu: Workers compute on the cores that also copy their messages.
+        slowdown: How many times as long computing takes while the other cores of a machine compute, as it
+            does where there are several workers.
     """
 
     ways: list[Way]
@@ -45,6 +47,7 @@ class Study:
     steps: int
     memory_bytes: float
     on_cpu: bool
+    slowdown: float
 
     @property
     def num_layers(self) -> int:
@@ -100,10 +103,11 @@ class Study:
             config.mode.check(config, self.info, lambda: self.kinds.network)
         except UserError as error:
             return {**row, "seconds": math.nan, "fits": False, "cuts": [], "refused": str(error)}
-        used = replace(link, core_seconds=CORE_SECONDS) if self.on_cpu else link
-        found = method(config.mode, config, self.info.num_classes).predict(
-            self._layers(config), used, self.steps
-        )
+        used = link.between_cpus() if self.on_cpu else link.between_gpus()
+        layers = self._layers(config)
+        if config.mode.num_workers(workers) > 1:
+            layers = layers.slowed(self.slowdown)
+        found = method(config.mode, config, self.info.num_classes).predict(layers, used, self.steps)
         held = {f"memory_{name}_bytes": value for name, value in asdict(found.memory).items()}
         return {
             **row,

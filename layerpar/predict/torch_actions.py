@@ -1,7 +1,8 @@
 """The order of work that `torch.distributed.pipelining` lists for each of its schedules.
 
-The only place that reads torch's private lists: `pipeline_order`, with the actions F (forward), B (backward),
-I (its gradient by the input), W (by the weights), and pairs of them that torch may overlap.
+The only place that reads torch's private lists: `pipeline_order`, and `pipeline_order_with_comms` where a
+worker has several stages. Their actions are F (forward), B (backward), I (its gradient by the input), W (by
+the weights), pairs of them that torch may overlap, and RECV_F and RECV_B, which post receives.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ class Action(NamedTuple):
     """What a worker does with one micro-batch in one of its stages.
 
     Attributes:
-        kind: F, B, I or W.
+        kind: F, B, I, W, RECV_F or RECV_B.
         stage: Which stage of the network.
         microbatch: Which micro-batch of the step.
     """
@@ -31,6 +32,8 @@ def listed_actions(
     schedule: Schedule, *, workers: int, stages_per_worker: int, microbatches: int
 ) -> list[list[list[Action]]]:
     """For each worker its actions of a step, in order; those that are carried out as one are together.
+
+    Schedules with one stage on a worker list no receives: they post them when they need them.
 
     torch 2.14 numbers the forwards of 1F1B's last stage from 1, not from 0: their order is what counts.
 
@@ -56,7 +59,7 @@ def listed_actions(
         for stage in held
     ]
     built = schedule.build(stages, microbatches, lambda logits, labels: logits)
-    order: dict[int, list[Any]] = built.pipeline_order
+    order: dict[int, list[Any]] = getattr(built, "pipeline_order_with_comms", None) or built.pipeline_order
     return [[found for action in order[rank] if (found := list(_flat(action)))] for rank in range(workers)]
 
 
@@ -66,5 +69,5 @@ def _flat(action: Any) -> Iterator[Action]:
     if action.sub_actions is not None:
         for inner in action.sub_actions:
             yield from _flat(inner)
-    elif action.computation_type.value in ("F", "B", "I", "W"):
+    elif action.computation_type.value in ("F", "B", "I", "W", "RECV_F", "RECV_B"):
         yield Action(action.computation_type.value, action.stage_index, action.microbatch_index)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +12,27 @@ from pathlib import Path
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 """Of the hosts on their first wire."""
 INTERFACE = "eth0"
-BURST = "64kb"
-"""That may pass at once before the rate holds."""
+BURSTS = {"10gbit": "64kb"}
+BURST = "16kb"
+"""What may pass at once before the rate holds: little beside a message, enough for the rate."""
+
+TRANSFER = """\
+import socket, sys, time
+address, num_bytes = sys.argv[1], int(sys.argv[2])
+buffer, moved = bytearray(1 << 20), 0
+if sys.argv[3] == "receive":
+    server = socket.create_server((address, 29900))
+    print("listening", flush=True)
+    wire, _ = server.accept()
+    move = lambda: wire.recv_into(buffer)
+else:
+    wire = socket.create_connection((address, 29900))
+    move = lambda: wire.sendall(buffer) or len(buffer)
+begun = time.process_time()
+while moved < num_bytes:
+    moved += move()
+print(time.process_time() - begun)
+"""
 
 ENTER = """\
 #!/bin/sh
@@ -63,6 +83,22 @@ def write_remote(folder: Path, prefix: str) -> Path:
     return script
 
 
+def core_nanoseconds(rate: str) -> float:
+    """Of a core, for each byte that it sends or receives over such a wire, mean of both ends.
+
+    The kernel makes these wires: no hardware cuts messages into packets, or gathers them.
+    """
+    num_bytes = 2 ** (26 if rate.endswith("gbit") else 23)
+    words = [sys.executable, "-c", TRANSFER, ADDRESSES[1], str(num_bytes)]
+    with two_hosts(rate) as (first, second):
+        receiver = subprocess.Popen([*second, *words, "receive"], stdout=subprocess.PIPE, text=True)
+        assert receiver.stdout is not None
+        receiver.stdout.readline()
+        sent = subprocess.run([*first, *words, "send"], stdout=subprocess.PIPE, text=True, check=True).stdout
+        received = receiver.communicate()[0]
+    return 1e9 * (float(sent) + float(received)) / 2 / num_bytes
+
+
 def _join(names: list[str], interface: str, rate: str | None, number: int) -> None:
     first, second = names
     _run("ip", "link", "add", interface, "netns", first, "type", "veth",
@@ -71,7 +107,7 @@ def _join(names: list[str], interface: str, rate: str | None, number: int) -> No
         _run("ip", "-n", name, "addr", "add", f"10.77.{number}.{side}/24", "dev", interface)
         _run("ip", "-n", name, "link", "set", interface, "up")
         if rate is not None:
-            limit = ("root", "tbf", "rate", rate, "burst", BURST, "latency", "100ms")
+            limit = ("root", "tbf", "rate", rate, "burst", BURSTS.get(rate, BURST), "latency", "100ms")
             _run("tc", "-n", name, "qdisc", "add", "dev", interface, *limit)
 
 

@@ -19,7 +19,7 @@ from statistics import median
 from typing import Any
 
 from emulated import SAMPLES
-from hosts import ADDRESSES, INTERFACE, two_hosts
+from hosts import ADDRESSES, INTERFACE, core_nanoseconds, two_hosts
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -130,18 +130,23 @@ def measured_between_hosts(rate: str | None, *overrides: str) -> Row:
 
 
 def real(rounds: int) -> None:
-    """Every way on one and two workers, on three networks; between two hosts too, if we are root."""
+    """Every way on one and two workers, on three networks; between two hosts too, if we are root.
+
+    Layers are measured once for each network, and what a byte takes of a core once for each wire.
+    """
     links = RATES if os.geteuid() == 0 else {"loopback": None}
     if len(links) < len(RATES):
         print("not root: no wires of 1 Gbit/s and 100 Mbit/s")
+    cores = {rate: f"core={core_nanoseconds(rate):.2f}" for rate in links.values() if rate is not None}
     for network, own in NETWORKS.items():
         overrides = (*COMMON, "dataset.num_test=256", *own)
-        for link, rate in links.items():
-            counts = [1, 2] if rate is None else [2]
-
-            measure = measured if rate is None else partial(measured_between_hosts, rate)
-            rows = predicted(overrides, WAYS, counts, f"link={link}")
-            _compare(rows, measure, overrides, rounds=rounds, title=f"{network}, {link}")
+        with tempfile.TemporaryDirectory() as times:
+            predicted(overrides, WAYS, [1, 2], f"--output={times}")
+            for link, rate in links.items():
+                counts, core = ([1, 2], []) if rate is None else ([2], [cores[rate]])
+                rows = predicted(overrides, WAYS, counts, f"link={link}", *core, f"--from={times}")
+                measure = measured if rate is None else partial(measured_between_hosts, rate)
+                _compare(rows, measure, overrides, rounds=rounds, title=f"{network}, {link}")
 
 
 def emulated(rounds: int) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import composed
 
 from layerpar.datasets.base import default_root, epoch_order, limited
 from layerpar.seeds import stream
@@ -56,3 +57,24 @@ def test_data_lies_below_the_environment_variable_else_in_data(
     assert default_root("mnist") == Path("data/mnist"), "empty is as unset"
     monkeypatch.delenv("LAYERPAR_DATA")
     assert default_root("mnist").as_posix() == "data/mnist"
+
+
+@pytest.mark.parametrize("name", ["digits", "synthetic", "mnist", "cifar10"])
+def test_blank_batches_are_made_as_those_of_training_without_any_files(name: str) -> None:
+    config = composed(f"dataset={name}")
+    batches = config.dataset.blank_batches(8, device=torch.device("cpu"), channels_last=False)
+    shapes = {
+        "digits": (1, 8, 8),
+        "synthetic": config.dataset.info().input_shape if name == "synthetic" else (),
+    }
+    shapes |= {"mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
+    assert len(batches) == 2
+    for batch in batches:
+        assert batch.images is not None
+        assert batch.images.shape == (8, *shapes[name])
+        assert len(batch.images.unique()) <= batch.images.shape[1], "black in every channel"
+
+
+def test_samples_that_do_not_lie_in_memory_have_no_blank_batches() -> None:
+    dataset = composed("dataset=image_folder", "dataset.root=x").dataset
+    assert dataset.blank_batches(8, device=torch.device("cpu"), channels_last=False) == []

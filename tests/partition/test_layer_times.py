@@ -11,6 +11,7 @@ from tiny import composed
 from torch import nn
 
 from layerpar.architectures.base import Network
+from layerpar.datasets.base import Batch
 from layerpar.objectives import heads
 from layerpar.partition.layer_times import Measuring, Profile, measure
 
@@ -42,7 +43,7 @@ def total(profile: Profile, layer: int) -> float:
 def test_wide_layers_cost_more_than_narrow_ones() -> None:
     wide = network("architecture.width=1024", "architecture.depth=3", "architecture.norm=none")
     profile = measured(wide.layers, samples=128)
-    lengths = {len(times) for times in vars(profile).values()}
+    lengths = {len(times) for name, times in vars(profile).items() if name != "selecting"}
     assert lengths == {4}
     assert total(profile, 1) > 3 * total(profile, 3)
     assert profile.copy[1] > 3 * profile.copy[3]
@@ -52,8 +53,9 @@ def test_wide_layers_cost_more_than_narrow_ones() -> None:
 
 def test_equal_layers_cost_the_same_to_the_last_bit() -> None:
     profile = measured(network("architecture.width=64", "architecture.depth=5").layers, samples=16)
-    for times in vars(profile).values():
-        assert len(set(times[1:5])) == 1, "hidden layers 1 to 4 are alike"
+    for name, times in vars(profile).items():
+        if name != "selecting":
+            assert len(set(times[1:5])) == 1, "hidden layers 1 to 4 are alike"
     assert profile.forward[1] != profile.forward[5]
 
 
@@ -82,3 +84,22 @@ def test_large_networks_are_measured_on_few_samples(architecture: str) -> None:
     before = time.process_time()
     measured(layers, samples=128)
     assert time.process_time() - before < 10, "the budget is 2 s on an idle machine"
+
+
+def test_selecting_samples_is_part_of_the_first_layers_forward() -> None:
+    batches = [Batch(partial(torch.zeros, 8, 1, 64, 64), torch.zeros(8), torch.zeros(8))]
+    profile = measure(
+        [nn.Flatten(), nn.Linear(64 * 64, 4)],
+        Measuring(
+            lambda samples: torch.rand(samples, 1, 64, 64),
+            partial(torch.optim.SGD, lr=0.1),
+            batches=lambda samples: [Batch(one.load, one.labels, one.indices) for one in batches],
+        ),
+        samples=8,
+        microbatches=2,
+    )
+    assert profile.selecting > 0
+    counted = profile.with_selecting()
+    assert counted.selecting == 0
+    assert counted.forward == [profile.forward[0] + profile.selecting, *profile.forward[1:]]
+    assert profile.of_microbatch(2).selecting == profile.selecting / 2

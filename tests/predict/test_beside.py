@@ -68,16 +68,6 @@ def test_the_figure_over_blocks_shows_the_prediction_as_such(runs: Runs) -> None
     ]
 
 
-def test_layer_times_of_a_prediction_count_where_runs_have_none(runs: Runs, tmp_path: Path) -> None:
-    of_serial = [str(tmp_path / "serial")]
-    shutil.copytree(next(path for path in runs.summaries["path"] if path.endswith("serial")), *of_serial)
-    alone = load([tmp_path])
-    assert with_predictions(alone, LINKS["loopback"]).summaries["predicted_seconds"].isna().all()
-    source = next(Path(path) for path in runs.summaries["path"] if path.endswith("pipeline"))
-    found = with_predictions(alone, LINKS["loopback"], source=source)
-    assert (found.summaries["predicted_seconds"] > 0).all()
-
-
 @pytest.mark.parametrize("text", ["", "mode:\n  name: ser", "a: [", "- 1\n"])
 def test_a_damaged_run_yaml_costs_its_own_prediction_only(runs: Runs, tmp_path: Path, text: str) -> None:
     source = next(Path(path) for path in runs.summaries["path"] if path.endswith("pipeline"))
@@ -87,12 +77,6 @@ def test_a_damaged_run_yaml_costs_its_own_prediction_only(runs: Runs, tmp_path: 
     found = with_predictions(load([tmp_path]), LINKS["loopback"]).summaries.set_index("path")
     assert found.loc[str(tmp_path / "one"), "predicted_seconds"] > 0
     assert math.isnan(found.loc[str(tmp_path / "other"), "predicted_seconds"])
-
-
-def test_layer_times_without_a_link_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("report", "plot"):
-        assert cli.run([command, str(tmp_path), "--from", str(tmp_path)], started=0.0) == 2
-        assert "add --predicted LINK" in capsys.readouterr().err
 
 
 def test_a_table_says_that_they_are_predictions(runs: Runs) -> None:

@@ -86,10 +86,22 @@ def test_every_kind_of_layer_is_measured_once_at_every_size() -> None:
     config = tiny("architecture.depth=200")
     info = config.dataset.info()
     layers = layer_kinds.real_layers(layer_kinds.kinds_of(config, info), config, CPU)
-    times = measuring.time_layers(config, info, layers, lambda shape: None, [8, 2], splits_backward=False)
+    times, slowdown = measuring.time_layers(
+        config, info, layers, lambda shape: None, [8, 2], splits_backward=False
+    )
     assert sorted(times) == [2, 8]
     assert len(set(times[8].forward[1:-1])) == 1
     assert all(value > 0 for value in times[8].forward)
+    assert times[8].selecting > 0
+    assert slowdown >= 1
+
+
+def test_slower_layers_are_slower_in_everything() -> None:
+    one = equal_layers(2, update=0.5)
+    slow = one.slowed(3.0)
+    assert slow.microbatch(8).forward == [3.0, 3.0]
+    assert slow.step().update == [1.5, 1.5]
+    assert slow.times[8].computing == 3 * one.times[8].computing
 
 
 def test_a_deeper_network_has_the_layers_of_the_measured_one() -> None:

@@ -40,8 +40,15 @@ def test_a_free_link_costs_nothing() -> None:
 def test_numbers_stand_for_links() -> None:
     (link,) = choose(["1gbit"], bandwidths=[8.0], latency=0.0)
     assert (link.name, link.bandwidth, link.latency) == ("8 Gbit/s", 1e9, 0.0)
-    (link,) = choose(["1gbit"], bandwidths=[], latency=7.0)
-    assert (link.bandwidth, link.latency) == (LINKS["1gbit"].bandwidth, 7e-6)
+    (link,) = choose(["1gbit"], bandwidths=[], latency=7.0, core=2.0)
+    assert (link.bandwidth, link.latency, link.core_seconds) == (LINKS["1gbit"].bandwidth, 7e-6, 2e-9)
+    assert link.between_cpus().latency == link.latency, "what was given is all there is"
+
+
+def test_cores_that_compute_delay_messages_and_carry_them_and_gpus_do_neither() -> None:
+    link = LINKS["1gbit"]
+    assert link.between_cpus().latency > link.latency == link.between_gpus().latency
+    assert link.between_cpus().core_seconds == link.core_seconds > link.between_gpus().core_seconds == 0
 
 
 @pytest.mark.parametrize(

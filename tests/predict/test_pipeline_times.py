@@ -79,7 +79,8 @@ def step_seconds(name: str, *, workers: int, microbatches: int, link: Link = FRE
         [StageSeconds(1.0, 1.0, 1.0, 0.0)] * num_stages,
         [100.0] * (num_stages - 1),
         steps=1,
-        ahead=0 if schedule.stages_per_worker == 1 else 1,
+        ahead=0 if schedule.stages_per_worker == 1 else None,
+        action_seconds=0.0,
     )
     return max(own.end for own in simulate(programs, channels, link))
 

@@ -26,6 +26,9 @@ from layerpar.predict.methods.base import (
 from layerpar.predict.simulate import Channel, Task, simulate
 from layerpar.predict.torch_actions import Action, listed_actions
 
+ACTION_SECONDS = 250e-6
+"""What torch's schedules take around an action, whatever it computes: the gaps in traces, on an AMD EPYC."""
+
 SIMULATED_STEPS = 3
 """A step drains before the next one fills, but workers that end early begin early."""
 
@@ -68,7 +71,8 @@ def pipeline_tasks(
     boundary_bytes: Sequence[float],
     *,
     steps: int,
-    ahead: int,
+    ahead: int | None,
+    action_seconds: float = ACTION_SECONDS,
 ) -> tuple[list[list[Task]], list[Channel]]:
     """The programs of a pipeline's workers, and the channels between them.
 
@@ -77,20 +81,26 @@ def pipeline_tasks(
         seconds: Of each stage.
         boundary_bytes: Of a micro-batch's activation, and of its gradient, after each stage but the last.
         steps: How many.
-        ahead: Receives that are posted ahead of the one that is waited for.
+        ahead: Receives that are posted ahead of the one that is waited for; None where actions post them.
+        action_seconds: Around each action, in which nothing is computed or sent.
     """
     holder = {action.stage: worker for worker, own in enumerate(actions) for group in own for action in group}
     channels: list[Channel] = []
     index: dict[tuple[str, int], int] = {}
     for boundary, num_bytes in enumerate(boundary_bytes):
-        for direction, stage in (("down", boundary), ("up", boundary + 1)):
-            if holder[boundary] != holder[boundary + 1]:
+        below, above = holder[boundary], holder[boundary + 1]
+        for direction, sender, receiver in (("down", below, above), ("up", above, below)):
+            if sender != receiver:
                 index[direction, boundary] = len(channels)
-                channels.append(Channel(num_bytes, holder[stage], None, ahead))
+                channels.append(Channel(num_bytes, sender, receiver, None, ahead))
 
     def task(group: Sequence[Action]) -> Task:
         receives, sends = [], []
         for kind, stage, _ in group:
+            if kind == "RECV_F":
+                return Task(0.0, posts=(index["down", stage - 1],))
+            if kind == "RECV_B":
+                return Task(0.0, posts=(index["up", stage],))
             if kind == "F":
                 receives.append(("down", stage - 1))
                 sends.append(("down", stage))
@@ -101,6 +111,7 @@ def pipeline_tasks(
             sum(seconds[action.stage].of(action.kind) for action in group),
             tuple(index[key] for key in receives if key in index),
             tuple(index[key] for key in sends if key in index),
+            blocked=action_seconds,
         )
 
     programs = []
@@ -117,7 +128,7 @@ def most_under_way(own: Sequence[Sequence[Action]]) -> Counter[int]:
     most: Counter[int] = Counter()
     for group in own:
         for kind, stage, _ in group:
-            now[stage] += {"F": 1, "B": -1, "I": 0, "W": -1}[kind]
+            now[stage] += {"F": 1, "B": -1, "W": -1}.get(kind, 0)
             most[stage] = max(most[stage], now[stage])
     return most
 
@@ -150,8 +161,7 @@ class PipelineMethod:
             self._stage_seconds(layers, parts),
             boundary_bytes,
             steps=simulated,
-            # torch posts receives when it needs them where a worker has one stage, else earlier.
-            ahead=0 if self.stages_per_worker == 1 else 1,
+            ahead=0 if self.stages_per_worker == 1 else None,
         )
         times = simulate(programs, channels, link)
         seconds = stretched(times, simulated, steps) / steps
