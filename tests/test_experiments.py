@@ -29,6 +29,7 @@ FIGURES = {
     },
     "modes": {"comparison", "accuracy_vs_time", "accuracy_vs_epoch", "where_the_time_goes"},
     "blocks": {"accuracy_vs_blocks", "accuracy_vs_epoch", "block_loss"},
+    "blocks_cifar10": {"accuracy_vs_blocks", "accuracy_vs_time", "time_to_target"},
     "aggregations": {"accuracy_vs_time", "accuracy_vs_epoch"},
     "accuracy_vs_time": {"accuracy_vs_time", "accuracy_vs_epoch", "time_to_target"},
     "accuracy_vs_time_mnist": {"accuracy_vs_time", "accuracy_vs_epoch", "time_to_target"},

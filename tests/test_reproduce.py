@@ -92,6 +92,7 @@ def test_the_full_commands_are_sound(
             "cifar10": 6,
             "aggregations": 20,
             "blocks": 13,
+            "cifar10_blocks": 5,
             "cifar10_long": 6,
         }
         assert len(planned) == expected[part.name]
@@ -151,10 +152,10 @@ def test_the_readme_gets_tables_with_spread_and_says_where_layerwise_loses(scrip
     text = script.readme.results(parts, figures="figures", commits="abc")
     assert "mean ± 95 % interval over 3 seeds, Abacus, 2 cores" in text
     assert "| MLP, depth 4 | 10.00 ± 0.00 | 1.64 ± 0.07 | 1.23 ± 0.04 |" in text
-    assert "- MLP, depth 4: layerwise local (1.23) is slower than data (1.64)" in text
+    assert "MLP, depth 4: layerwise local (1.23) is slower than data (1.64)" in text
     assert "layerwise delayed (1.55) is slower" not in text
     assert "| MNIST | layerwise local | 97.00 ± 0.25 | -1.00 ± 0.25 | 1.25 ± 0.00 | 4.00 ± 0.00 |" in text
-    assert "- MNIST: layerwise local by 1.00 points" in text
+    assert "MNIST: layerwise local by 1.00 points" in text
     assert "layerwise delayed by" not in text
     assert "Not measured here: Speed-up against depth, residual CNN, Accuracy on CIFAR-10" in text
 

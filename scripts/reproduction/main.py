@@ -41,6 +41,8 @@ def carry_out(part: Part, folder: Path, commands: list[list[str]]) -> Outcome:
             weights.unlink()  # gigabytes that no page shows
     if len(commands) > 1:
         show_sweep(folder, Console())
+    if part.predicted is not None:
+        cli.run(["plot", str(folder), "--predicted", part.predicted], started=time.time())
     return Outcome(part, commands, time.time() - begun, None)
 
 

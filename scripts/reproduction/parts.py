@@ -21,6 +21,7 @@ class Part:
         sweeps: What is changed of the full experiment, in each of the sweeps that make it up.
         figures: The figures of it that the README shows.
         real_data: It reads a published data set, which a repacked copy may stand for.
+        predicted: The link over which the figures show predictions too, None for measurements only.
         long: It takes hours: only with `--long`, and from epoch to epoch it can be stopped and gone on with.
     """
 
@@ -30,6 +31,7 @@ class Part:
     sweeps: tuple[tuple[str, ...], ...] = ((),)
     figures: tuple[str, ...] = ()
     real_data: bool = False
+    predicted: str | None = None
     long: bool = False
 
     def commands(self, folder: Path, *, quick: bool, verify_checksums: bool) -> list[list[str]]:
@@ -106,6 +108,15 @@ PARTS = (
         "blocks",
         sweeps=(tuple(WITHOUT(f"{way}_7") for way in ("local", "delayed", "accumulated")),),
         figures=("accuracy_vs_blocks",),
+    ),
+    Part(
+        "cifar10_blocks",
+        "Finer blocks on CIFAR-10",
+        "blocks_cifar10",
+        figures=("accuracy_vs_blocks", "accuracy_vs_time"),
+        real_data=True,
+        predicted="10gbit",
+        long=True,
     ),
     Part(
         "cifar10_long",

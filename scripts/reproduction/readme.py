@@ -19,6 +19,7 @@ DEPTHS = {"depth_mlp": "MLP", "depth_resnet": "residual CNN"}
 ACCURACIES = {
     "mnist": "MNIST",
     "cifar10": "CIFAR-10, 20,000 images",
+    "cifar10_blocks": "CIFAR-10, 20,000 images, 12 epochs",
     "cifar10_long": "CIFAR-10, all 50,000 images",
 }
 
@@ -185,11 +186,7 @@ def _spread(group: pd.Series, measure: str, *, scale: float = 1.0, sign: str = "
 
 
 def _verdict(title: str, lines: list[str], otherwise: str) -> str:
-    return (
-        f"{title}: {otherwise}."
-        if not lines
-        else "\n".join([f"{title}:\n", *(f"- {line}" for line in lines)])
-    )
+    return f"{title}: {'; '.join(lines) or otherwise}."
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> str:
