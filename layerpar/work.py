@@ -47,9 +47,11 @@ def count_work(engine: Engine, loader: Loader, config: RunConfig, workload: Work
         workload: What the engine was made from.
 
     Returns:
-        None where steps do different work.
+        None where steps do different work, or where the network has none that is counted (matrix products
+        and convolutions).
     """
-    if not config.mode.steps_alike:
+    unit = flops_of_gradient(meta_network(config, workload.info)().plain, workload.info.input_shape)
+    if unit == 0 or not config.mode.steps_alike:
         return None
     recurrent = any(isinstance(module, nn.RNNBase) for module in workload.network.plain.modules())
 
@@ -69,8 +71,6 @@ def count_work(engine: Engine, loader: Loader, config: RunConfig, workload: Work
     every_rank: list[Any] = [None] * dist.get_world_size()
     liveness.meet()
     dist.all_gather_object(every_rank, own)
-    network = meta_network(config, workload.info)()
-    unit = flops_of_gradient(network.plain, workload.info.input_shape)
     return Work(own, sum(every_rank) / unit, updates)
 
 

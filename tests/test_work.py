@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import pytest
 import torch
 from tiny import largest_difference, on_workers, take_steps, tiny, trained
-from torch import Tensor
+from torch import Tensor, nn
 
+from layerpar.architectures.base import Architecture, Network
 from layerpar.config import RunConfig
 from layerpar.loop import Progress
 from layerpar.measure.stopwatch import Stopwatch
@@ -110,3 +113,29 @@ def test_counting_leaves_no_trace(way: str) -> None:
     (after,) = (state for _, state in on_workers(counted, 2, config) if state is not None)
     (plain,) = (state for state in on_workers(trained, 2, config, STEPS) if state is not None)
     assert largest_difference(after, plain) == 0
+
+
+class Scaled(nn.Module):
+    """The first ten pixels, each times a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.ones(10))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1)[:, :10] * self.weights
+
+
+@dataclass(kw_only=True)
+class WithoutProducts(Architecture):
+    """A network in which nothing is counted."""
+
+    def build(self, input_shape: tuple[int, int, int], num_classes: int) -> Network:
+        return Network([Scaled()])
+
+
+def test_a_network_without_matrix_products_trains_though_its_work_is_not_known() -> None:
+    own = WithoutProducts(name="scaled", depth=1, width=1)
+    [(work, state)] = on_workers(counted, 1, replace(tiny("mode=serial"), architecture=own))
+    assert work is None
+    assert state["0.weights"].ne(1).any()
