@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from layerpar.partition.layer_times import Profile
+from layerpar.partition.profile import Profile
 
 PER_SAMPLE = ("forward", "backward_input", "backward_weights", "head", "split")
 PER_LAYER = tuple(field.name for field in fields(Profile) if field.name != "selecting")

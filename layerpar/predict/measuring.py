@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from layerpar.config import RunConfig
 from layerpar.datasets.base import DatasetInfo
 from layerpar.measure.environment import available_cores
-from layerpar.partition.layer_times import BuildHead, Measuring, Profile, measure
+from layerpar.partition.layer_times import BuildHead, Measuring, measure
+from layerpar.partition.profile import Profile
 from layerpar.predict import neighbours as neighbouring
 from layerpar.predict.kinds import Kind
 from layerpar.predict.layers import Layers

@@ -10,7 +10,7 @@ from typing import Any
 from layerpar.config import RunConfig, load
 from layerpar.errors import UserError, require
 from layerpar.measure.writing import write_json
-from layerpar.partition.layer_times import Profile
+from layerpar.partition.profile import Profile
 from layerpar.paths import RunDirectory
 from layerpar.predict.methods import method
 

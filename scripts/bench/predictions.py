@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from layerpar.launchers.base import KEEP_MEMORY
-from layerpar.partition.layer_times import Profile
+from layerpar.partition.profile import Profile
 from layerpar.paths import config_directory
 from layerpar.predict import recorded
 from layerpar.predict.ways import compose_ways

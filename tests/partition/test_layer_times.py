@@ -13,7 +13,8 @@ from torch import nn
 from layerpar.architectures.base import Network
 from layerpar.datasets.base import Batch
 from layerpar.objectives import heads
-from layerpar.partition.layer_times import Measuring, Profile, measure
+from layerpar.partition.layer_times import Measuring, measure
+from layerpar.partition.profile import Profile
 
 OPTIMIZER = composed().optimizer
 

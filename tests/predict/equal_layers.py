@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from layerpar.partition.layer_times import Profile
+from layerpar.partition.profile import Profile
 from layerpar.predict.layers import Layers
 from layerpar.predict.links import Link
 

@@ -9,7 +9,7 @@ import torch
 from equal_layers import equal_layers
 from tiny import tiny
 
-from layerpar.partition.layer_times import Profile
+from layerpar.partition.profile import Profile
 from layerpar.predict import kinds as layer_kinds
 from layerpar.predict import measuring
 from layerpar.predict.layers import Layers
