@@ -43,6 +43,11 @@ def identity(config: RunConfig) -> str:
     return sha256(json.dumps(settings, sort_keys=True, default=_plain).encode()).hexdigest()
 
 
+def digest_of(about: dict[str, Any]) -> str:
+    """SHA-256 of a checkpoint's table of contents, without this entry of it."""
+    return sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
 def _plain(value: Any) -> Any:
     return sorted(value) if isinstance(value, frozenset) else str(value)
 
@@ -71,7 +76,7 @@ def save(directory: RunDirectory, content: dict[str, Any], *, of: str, epoch: in
     if owner:
         length = directory.metrics.stat().st_size
         about = {"run": of, "epoch": epoch, "metrics_bytes": length, "files": dict(written)}
-        write_json(temporary / ABOUT, about)
+        write_json(temporary / ABOUT, about | {"checksum": digest_of(about)})
         if folder.exists():  # damaged, else it would have been gone on from
             shutil.rmtree(folder)
         temporary.rename(folder)
@@ -109,9 +114,11 @@ def _about(folder: Path, of: str) -> dict[str, Any]:
     path = folder / ABOUT
     try:
         about = json.loads(path.read_text())
-        run, _, _ = about["run"], dict(about["files"]), int(about["metrics_bytes"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        said, run = about.pop("checksum"), about["run"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(_refusal(path, "cannot be read")) from error
+    if said != digest_of(about):
+        raise UserError(_refusal(path, "is damaged"))
     if run != of:
         raise UserError(_refusal(path, "is of a run with other settings than run.yaml"))
     return about

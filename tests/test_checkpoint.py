@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,10 +140,12 @@ def followed_without_measuring(ranks: Ranks, ways: dict[str, RunConfig], root: P
 def forget_layer_times(_: Ranks, folder: Path) -> None:
     """Make of a checkpoint one from before they were recorded."""
     about = json.loads((folder / checkpoint.ABOUT).read_text())
+    del about["checksum"]
     for name in about["files"]:
         content = torch.load(folder / name, weights_only=True)
         del content["decisions"]["layer_times"]
         about["files"][name] = write_tensors(folder / name, content)
+    about["checksum"] = checkpoint.digest_of(about)
     (folder / checkpoint.ABOUT).write_text(json.dumps(about))
 
 
@@ -210,6 +213,16 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "a cut file": ("0.pt", lambda path: path.write_bytes(path.read_bytes()[:-1]), "is damaged"),
     "an empty file": ("0.pt", lambda path: path.write_bytes(b""), "is damaged"),
     "a missing part": ("1.pt", Path.unlink, "is missing"),
+    "another length in the table of contents": (
+        "about.json",
+        lambda path: path.write_text(re.sub(r'("metrics_bytes": )\d', r"\g<1>9", path.read_text())),
+        "is damaged",
+    ),
+    "another checksum in the table of contents": (
+        "about.json",
+        lambda path: path.write_text(re.sub(r'("0.pt": ").', r"\g<1>x", path.read_text())),
+        "is damaged",
+    ),
     "no table of contents": ("about.json", Path.unlink, "cannot be read"),
     "half a table of contents": ("about.json", lambda path: path.write_text('{"run": '), "cannot be read"),
     "another table of contents": ("about.json", lambda path: path.write_text("[]"), "cannot be read"),
