@@ -69,8 +69,9 @@ def with_predictions(runs: Runs, link: Link) -> Runs:
     """
     finished = list(_finished(runs))
     times = _times(finished)
+    known: dict[tuple[str, str, str], Layers] = {}
     found = {
-        run.path: _predicted(run, times[run.network, run.hardware], link)
+        run.path: _predicted(run, _layers(run, times[run.network, run.hardware], known), link)
         for run in finished
         if (run.network, run.hardware) in times
     }
@@ -121,9 +122,8 @@ def _times(finished: Iterable[_Finished]) -> dict[tuple[str, str], Times]:
     return found
 
 
-def _predicted(run: _Finished, times: Times, link: Link) -> tuple[float, float]:
+def _predicted(run: _Finished, layers: Layers, link: Link) -> tuple[float, float]:
     """Its train seconds, and its speed-up over serial training with a worker for every block."""
-    layers = _layers(run.config, times)
     used = link.between_gpus() if run.on_gpu else link.between_cpus()
     seconds = _step(run.config, layers, used) * run.steps
     if run.blocks is None:
@@ -132,12 +132,17 @@ def _predicted(run: _Finished, times: Times, link: Link) -> tuple[float, float]:
     return seconds, serial / _step(replace(run.config, workers=run.blocks), layers, used)
 
 
-def _layers(config: RunConfig, times: Times) -> Layers:
-    info = config.dataset.info()
-    way = method(config.mode, config, info.num_classes)
-    layers = layer_kinds.real_layers(layer_kinds.kinds_of(config, info), config, torch.device("cpu"))
-    own: Any = times.get(recorded.head_key(config)) or next(iter(times.values()))
-    return measuring.examine(config, info, layers, way.build_head, own)
+def _layers(run: _Finished, times: Times, known: dict[tuple[str, str, str], Layers]) -> Layers:
+    """Of its network with its heads, looked at once for all runs that have the same."""
+    config, head = run.config, recorded.head_key(run.config)
+    key = (run.network, run.hardware, head)
+    if key not in known:
+        info = config.dataset.info()
+        way = method(config.mode, config, info.num_classes)
+        layers = layer_kinds.real_layers(layer_kinds.kinds_of(config, info), config, torch.device("cpu"))
+        own: Any = times.get(head) or next(iter(times.values()))
+        known[key] = measuring.examine(config, info, layers, way.build_head, own)
+    return known[key]
 
 
 def _step(config: RunConfig, layers: Layers, link: Link) -> float:
