@@ -13,6 +13,16 @@ from typing import Any, NamedTuple
 
 from layerpar.pipeline.schedules import Schedule
 
+KINDS = {
+    "FORWARD": "F",
+    "FULL_BACKWARD": "B",
+    "BACKWARD_INPUT": "I",
+    "BACKWARD_WEIGHT": "W",
+    "RECV_F": "RECV_F",
+    "RECV_B": "RECV_B",
+}
+"""By torch's names; its values are letters since torch 2.14 or so, and were numbers before."""
+
 
 class Action(NamedTuple):
     """What a worker does with one micro-batch in one of its stages.
@@ -69,5 +79,5 @@ def _flat(action: Any) -> Iterator[Action]:
     if action.sub_actions is not None:
         for inner in action.sub_actions:
             yield from _flat(inner)
-    elif action.computation_type.value in ("F", "B", "I", "W", "RECV_F", "RECV_B"):
-        yield Action(action.computation_type.value, action.stage_index, action.microbatch_index)
+    elif action.computation_type.name in KINDS:
+        yield Action(KINDS[action.computation_type.name], action.stage_index, action.microbatch_index)
