@@ -4,15 +4,15 @@ from dataclasses import dataclass
 
 import torch
 
-from layerpar.datasets.augment import UNCHANGED, Augment
-from layerpar.datasets.base import Dataset, DatasetInfo, Loader, LoaderSpec, limited
-from layerpar.datasets.memory import MemoryLoader, Samples
+from layerpar.datasets.augment import Augment
+from layerpar.datasets.base import DatasetInfo, Loader, LoaderSpec, limited
+from layerpar.datasets.memory import MemoryDataset, Pixels, Samples
 
 NUM_TRAIN, NUM_TEST = 1437, 360
 
 
 @dataclass(kw_only=True)
-class Digits(Dataset):
+class Digits(MemoryDataset):
     """8 x 8 grey images of ten digits (Alpaydin & Kaynak 1998), one fixed stratified split.
 
     Attributes:
@@ -22,8 +22,12 @@ class Digits(Dataset):
     augment: Augment
 
     @property
-    def is_random(self) -> bool:
-        return self.augment != UNCHANGED
+    def pixels(self) -> Pixels:
+        return Pixels((1, 8, 8), mean=(0.305,), std=(0.376,))
+
+    @property
+    def variation(self) -> Augment:
+        return self.augment
 
     def info(self) -> DatasetInfo:
         train, test = limited(NUM_TRAIN, self.train_limit), limited(NUM_TEST, self.test_limit)
@@ -39,24 +43,9 @@ class Digits(Dataset):
         images = [torch.from_numpy(part * (255 / 16)).byte().view(-1, 1, 8, 8) for part in chosen[:2]]
         targets = [torch.from_numpy(part).long() for part in chosen[2:]]
         info = self.info()
-        return self._serve(
+        return self.serve(
             Samples(images[0], targets[0]).first(info.num_train + info.num_validation),
             Samples(images[1], targets[1]).first(info.num_test),
             spec,
             validation=info.num_validation,
-        )
-
-    def blank_loader(self, spec: LoaderSpec) -> Loader:
-        samples = Samples.blank(2 * spec.batch_size, (1, 8, 8))
-        return self._serve(samples, samples.first(0), spec)
-
-    def _serve(self, train: Samples, test: Samples, spec: LoaderSpec, *, validation: int = 0) -> Loader:
-        return MemoryLoader(
-            train,
-            test,
-            validation=validation,
-            mean=(0.305,),
-            std=(0.376,),
-            spec=spec,
-            augment=self.augment,
         )

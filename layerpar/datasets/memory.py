@@ -10,13 +10,22 @@ import torch
 from torch import Tensor
 
 from layerpar.datasets.augment import UNCHANGED, Augment, Draws, crop_and_mirror, cut_out
-from layerpar.datasets.base import Batch, LoaderSpec, epoch_order, held_out
+from layerpar.datasets.base import Batch, Dataset, Loader, LoaderSpec, epoch_order, held_out
 from layerpar.datasets.normalise import Normalise, lay_out
 from layerpar.seeds import stream
 
 TEST_BATCH = 1000
 AUGMENTATION = 1
 """Sets the stream of the augmentation apart from that of the sample order."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What images look like: channels, height and width; mean and deviation of each channel in [0, 1]."""
+
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,41 @@ class Samples:
         parts = held_out(len(self.labels), count)
         trained, held = (Samples(self.images[part], self.labels[part]) for part in parts)
         return trained, held
+
+
+@dataclass(kw_only=True)
+class MemoryDataset(Dataset):
+    """A data set whose samples lie in memory. A subclass says what they look like, and reads them."""
+
+    @property
+    def pixels(self) -> Pixels:
+        """Of its images."""
+        raise NotImplementedError
+
+    @property
+    def variation(self) -> Augment:
+        """How training images are varied."""
+        return UNCHANGED
+
+    @property
+    def is_random(self) -> bool:
+        return self.variation != UNCHANGED
+
+    def serve(self, train: Samples, test: Samples, spec: LoaderSpec, *, validation: int = 0) -> Loader:
+        """Serve these samples, so many of the first held out, as `spec` says."""
+        return MemoryLoader(
+            train,
+            test,
+            validation=validation,
+            mean=self.pixels.mean,
+            std=self.pixels.std,
+            spec=spec,
+            augment=self.variation,
+        )
+
+    def blank_loader(self, spec: LoaderSpec) -> Loader:
+        samples = Samples.blank(2 * spec.batch_size, self.pixels.shape)
+        return self.serve(samples, samples.first(0), spec)
 
 
 class MemoryLoader:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from layerpar.datasets.augment import UNCHANGED, Augment
-from layerpar.datasets.base import Dataset, DatasetInfo, Loader, LoaderSpec, default_root, limited
+from layerpar.datasets.augment import Augment
+from layerpar.datasets.base import DatasetInfo, Loader, LoaderSpec, default_root, limited
 from layerpar.datasets.catalogue import SOURCES
 from layerpar.datasets.download import obtain
-from layerpar.datasets.memory import MemoryLoader, Samples
+from layerpar.datasets.memory import MemoryDataset, Pixels
 from layerpar.errors import require_choice
 
 
 @dataclass(kw_only=True)
-class Published(Dataset):
+class Published(MemoryDataset):
     """A set that torchvision knows, held in memory.
 
     Attributes:
@@ -35,8 +35,13 @@ class Published(Dataset):
         require_choice("dataset.source", self.source, SOURCES)
 
     @property
-    def is_random(self) -> bool:
-        return self.augment != UNCHANGED
+    def pixels(self) -> Pixels:
+        source = SOURCES[self.source]
+        return Pixels(source.input_shape, source.mean, source.std)
+
+    @property
+    def variation(self) -> Augment:
+        return self.augment
 
     def info(self) -> DatasetInfo:
         """Constants, once the files are there (downloaded if need be) and are what they should be.
@@ -62,27 +67,11 @@ class Published(Dataset):
         source = SOURCES[self.source]
         train, test = source.read(self._folder)
         num_train = limited(source.num_train, self.train_limit)
-        return self._serve(
+        return self.serve(
             train.first(num_train),
             test.first(limited(source.num_test, self.test_limit)),
             spec,
             validation=self.num_validation(num_train),
-        )
-
-    def blank_loader(self, spec: LoaderSpec) -> Loader:
-        samples = Samples.blank(2 * spec.batch_size, SOURCES[self.source].input_shape)
-        return self._serve(samples, samples.first(0), spec)
-
-    def _serve(self, train: Samples, test: Samples, spec: LoaderSpec, *, validation: int = 0) -> Loader:
-        source = SOURCES[self.source]
-        return MemoryLoader(
-            train,
-            test,
-            validation=validation,
-            mean=source.mean,
-            std=source.std,
-            spec=spec,
-            augment=self.augment,
         )
 
     @property

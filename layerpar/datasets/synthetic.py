@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import torch
 
-from layerpar.datasets.base import Dataset, DatasetInfo, Loader, LoaderSpec, limited
-from layerpar.datasets.memory import MemoryLoader, Samples
+from layerpar.datasets.base import DatasetInfo, Loader, LoaderSpec, limited
+from layerpar.datasets.memory import MemoryDataset, Pixels, Samples
 from layerpar.errors import require, require_at_least
 from layerpar.seeds import check_seed
 
 
 @dataclass(kw_only=True)
-class Synthetic(Dataset):
+class Synthetic(MemoryDataset):
     """Each class is a random pattern, each sample its class's pattern under noise.
 
     Attributes:
@@ -38,6 +38,11 @@ class Synthetic(Dataset):
         for key in ("num_classes", "num_train", "num_test"):
             require_at_least(f"dataset.{key}", getattr(self, key), 1)
 
+    @property
+    def pixels(self) -> Pixels:
+        channels, height, width = self.shape
+        return Pixels((channels, height, width), mean=(0.5,) * channels, std=(0.2,) * channels)
+
     def info(self) -> DatasetInfo:
         channels, height, width = self.shape
         train, test = limited(self.num_train, self.train_limit), limited(self.num_test, self.test_limit)
@@ -55,19 +60,4 @@ class Synthetic(Dataset):
         train, test = (
             Samples(images[part], labels[part]) for part in (slice(num_train), slice(num_train, None))
         )
-        return self._serve(train, test, spec, validation=info.num_validation)
-
-    def blank_loader(self, spec: LoaderSpec) -> Loader:
-        channels, height, width = self.shape
-        samples = Samples.blank(2 * spec.batch_size, (channels, height, width))
-        return self._serve(samples, samples.first(0), spec)
-
-    def _serve(self, train: Samples, test: Samples, spec: LoaderSpec, *, validation: int = 0) -> Loader:
-        return MemoryLoader(
-            train,
-            test,
-            validation=validation,
-            mean=(0.5,) * self.shape[0],
-            std=(0.2,) * self.shape[0],
-            spec=spec,
-        )
+        return self.serve(train, test, spec, validation=info.num_validation)

@@ -82,11 +82,6 @@ def time_layers(
 ) -> tuple[dict[int, Profile], float]:
     """Measure the layers at some of these sizes of a micro-batch, about a second each. Not collective.
 
-    Returns:
-        The times by the size; and how many times as long the largest takes while the other cores of this
-        machine do the same, 1 on a GPU.
-
-
     Args:
         config: The run.
         info: Of its data set.
@@ -94,6 +89,10 @@ def time_layers(
         build_head: Of a block that puts out activations of a shape.
         sizes: That are asked for.
         splits_backward: Whether a schedule takes gradients by inputs and by weights apart.
+
+    Returns:
+        The times by the size; and how many times as long the largest takes while the other cores of this
+        machine do the same, 1 on a GPU and where a worker has several threads.
     """
     _keep_memory()
     device = _device(layers)
@@ -118,7 +117,7 @@ def time_layers(
     times = {size: measure(layers, measuring, samples=size, microbatches=1) for size in spaced(sizes)}
     largest = max(times)
     again = partial(measure, layers, measuring, samples=largest, microbatches=1)
-    neighbours = available_cores() // torch.get_num_threads() - 1
+    neighbours = available_cores() - 1
     if device.type != "cpu" or torch.get_num_threads() > 1 or neighbours < 1:
         return times, 1.0
     with neighbouring.busy(neighbours, again):

@@ -128,7 +128,7 @@ def most_under_way(own: Sequence[Sequence[Action]]) -> Counter[int]:
     most: Counter[int] = Counter()
     for group in own:
         for kind, stage, _ in group:
-            now[stage] += {"F": 1, "B": -1, "W": -1}.get(kind, 0)
+            now[stage] += {"F": 1, "B": -1, "I": 0, "W": -1, "RECV_F": 0, "RECV_B": 0}[kind]
             most[stage] = max(most[stage], now[stage])
     return most
 
