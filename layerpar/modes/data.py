@@ -81,7 +81,8 @@ class Data(Mode):
     Attributes:
         microbatches: Equal parts of each shard whose gradients add up to one update and travel once, with the
             last of them.
-        bucket_mebibytes: Size of the buckets in which gradients travel while backward goes on.
+        bucket_mebibytes: Size of the buckets in which gradients travel while backward goes on; None as torch
+            chooses: 25, but 1 for the first, so that the exchange begins early.
         gradient_as_bucket_view: Let gradients lie in the buckets, which saves a copy.
         static_graph: Promise that every step uses the same parameters, so that less must be looked up.
         sync_batchnorm: Let BatchNorm normalise by the whole batch instead of a shard; on GPUs only.
@@ -91,14 +92,15 @@ class Data(Mode):
     compiles: ClassVar[bool] = True
 
     microbatches: int
-    bucket_mebibytes: int
+    bucket_mebibytes: int | None
     gradient_as_bucket_view: bool
     static_graph: bool
     sync_batchnorm: bool
 
     def __post_init__(self) -> None:
         require_at_least("mode.microbatches", self.microbatches, 1)
-        require_at_least("mode.bucket_mebibytes", self.bucket_mebibytes, 1)
+        if self.bucket_mebibytes is not None:
+            require_at_least("mode.bucket_mebibytes", self.bucket_mebibytes, 1)
 
     def check_device(self, device: torch.device) -> None:
         require(

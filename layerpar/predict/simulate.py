@@ -60,7 +60,7 @@ class WorkerTimes:
     """What became of a worker.
 
     Attributes:
-        busy: Seconds of computing, and of the copying of messages that its core does.
+        busy: Seconds of computing, and of what its core copies of messages while it does not wait.
         waiting: Seconds blocked on messages and collectives, before its last task ended.
         steps: When each of its steps ended.
         end: When its last task ended and its last messages were handed over.
@@ -142,7 +142,7 @@ class _Simulation:
 
     def _work(self, own: WorkerTimes, program: Sequence[Task]) -> Iterator[_Traffic]:
         """One worker; gives the channel whose next transfer it must wait for."""
-        now = 0.0
+        now = copying = 0.0
         for task in program:
             start = now
             for index in task.posts:
@@ -155,9 +155,12 @@ class _Simulation:
                     self._expect(now, index, is_word=True)
                 while len(traffic.arrived) <= number:
                     yield traffic
+                copying += self._copying(index)
                 now = max(now, traffic.arrived[number])
-            copied = sum(self._traffic[index].channel.num_bytes for index in (*task.receives, *task.sends))
-            computing = task.seconds + self._link.core_seconds * copied
+            copying = max(0.0, copying - (now - start))
+            computing = task.seconds
+            if task.seconds > 0:  # others only post receives
+                computing, copying = computing + copying, 0.0
             own.waiting += now - start + task.blocked
             own.busy += computing
             now += computing + task.blocked
@@ -168,13 +171,20 @@ class _Simulation:
                 if number >= 0:
                     while len(traffic.left) <= number:
                         yield traffic
-                    own.waiting += max(0.0, traffic.left[number] - now)
-                    now = max(now, traffic.left[number])
+                    waited = max(0.0, traffic.left[number] - now)
+                    copying = max(0.0, copying - waited)
+                    own.waiting += waited
+                    now += waited
                 traffic.handed.append(now)
+                copying += self._copying(index)
                 self._prepare(index, traffic)
             if task.ends_step:
                 own.steps.append(now)
         own.end = now
+
+    def _copying(self, index: int) -> float:
+        """Seconds that a core copies a message, while its worker waits or else before it computes."""
+        return self._link.core_seconds * self._traffic[index].channel.num_bytes
 
     def _prepare(self, index: int, traffic: _Traffic) -> None:
         """Note when messages can go that are now both handed over and wanted."""

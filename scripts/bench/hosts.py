@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,27 +14,31 @@ from pathlib import Path
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 """Of the hosts on their first wire."""
 INTERFACE = "eth0"
-BURSTS = {"10gbit": "64kb"}
-BURST = "16kb"
-"""What may pass at once before the rate holds: little beside a message, enough for the rate."""
+BURSTS = {"10gbit": "64kb", "1gbit": "16kb"}
+BURST = "4kb"
+"""What may pass at once before the rate holds: little beside a message, which would else be sent faster after
+every pause, and enough for the rate."""
 
 TRANSFER = """\
 import socket, sys, time
-address, num_bytes = sys.argv[1], int(sys.argv[2])
-buffer, moved = bytearray(1 << 20), 0
+address, seconds = sys.argv[1], float(sys.argv[2])
+buffer, moved = bytearray(1 << 16), 0
 if sys.argv[3] == "receive":
     server = socket.create_server((address, 29900))
     print("listening", flush=True)
     wire, _ = server.accept()
-    move = lambda: wire.recv_into(buffer)
+    while wire.recv_into(buffer):
+        pass
 else:
     wire = socket.create_connection((address, 29900))
-    move = lambda: wire.sendall(buffer) or len(buffer)
-begun = time.process_time()
-while moved < num_bytes:
-    moved += move()
-print(time.process_time() - begun)
+    print("connected", flush=True)
+    begun = time.perf_counter()
+    while time.perf_counter() - begun < seconds:
+        moved += wire.send(buffer)
+    print(moved / (time.perf_counter() - begun))
 """
+TRANSFER_SECONDS = 4.0
+SPINNING_SECONDS = 2.0
 
 ENTER = """\
 #!/bin/sh
@@ -86,17 +92,45 @@ def write_remote(folder: Path, prefix: str) -> Path:
 def core_nanoseconds(rate: str) -> float:
     """Of a core, for each byte that it sends or receives over such a wire, mean of both ends.
 
-    The kernel makes these wires: no hardware cuts messages into packets, or gathers them.
+    The kernel makes these wires: no hardware cuts messages into packets, or gathers them. It does so between
+    whatever runs, so that no process's own seconds tell: all cores count, and what they count less during a
+    transfer is what it takes.
     """
-    num_bytes = 2 ** (26 if rate.endswith("gbit") else 23)
-    words = [sys.executable, "-c", TRANSFER, ADDRESSES[1], str(num_bytes)]
+    words = [sys.executable, "-c", TRANSFER, ADDRESSES[1], str(TRANSFER_SECONDS)]
     with two_hosts(rate) as (first, second):
-        receiver = subprocess.Popen([*second, *words, "receive"], stdout=subprocess.PIPE, text=True)
-        assert receiver.stdout is not None
-        receiver.stdout.readline()
-        sent = subprocess.run([*first, *words, "send"], stdout=subprocess.PIPE, text=True, check=True).stdout
-        received = receiver.communicate()[0]
-    return 1e9 * (float(sent) + float(received)) / 2 / num_bytes
+        alone = _counted()
+        receiver, sender = (
+            _spoken_to([*host, *words, side]) for host, side in ((second, "receive"), (first, "send"))
+        )
+        beside = _counted()
+        bytes_per_second = float(sender.communicate()[0])
+        receiver.communicate()
+    cores_taken = sum(1 - after / before for before, after in zip(alone, beside, strict=True))
+    return 1e9 * max(0.0, cores_taken) / (2 * bytes_per_second)
+
+
+def _spoken_to(words: list[str]) -> subprocess.Popen[str]:
+    """A process that has said its first line."""
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+def _counted() -> list[int]:
+    """How far each core counts in `SPINNING_SECONDS`, after everything else that wants it."""
+    context = multiprocessing.get_context("fork")
+    with context.Pool(os.cpu_count()) as pool:
+        return pool.map(_count_on, range(os.cpu_count() or 1), chunksize=1)
+
+
+def _count_on(core: int) -> int:
+    os.sched_setaffinity(0, {core})
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    count, end = 0, time.perf_counter() + SPINNING_SECONDS
+    while time.perf_counter() < end:
+        count += 1
+    return count
 
 
 def _join(names: list[str], interface: str, rate: str | None, number: int) -> None:

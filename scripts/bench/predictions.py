@@ -69,7 +69,7 @@ EMULATED = (
 )
 NETWORKS: dict[str, tuple[str, ...]] = {
     "mlp": ("dataset.shape=[1,32,32]", "architecture=mlp", "batch_size=256", "dataset.num_train=10240"),
-    "cnn": ("dataset.shape=[3,32,32]", "architecture=cnn", "batch_size=128", "dataset.num_train=2560"),
+    "cnn": ("dataset.shape=[3,32,32]", "architecture=cnn", "batch_size=128", "dataset.num_train=5120"),
     "resnet": (
         "dataset.shape=[3,32,32]",
         "architecture=resnet",

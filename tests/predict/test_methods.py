@@ -14,7 +14,7 @@ from tiny import tiny
 from layerpar.predict.layers import Layers
 from layerpar.predict.links import Link
 from layerpar.predict.methods import Prediction, method
-from layerpar.predict.methods.data import FIRST_BUCKET, buckets, exchanged
+from layerpar.predict.methods.data import TORCH_BUCKETS, DataMethod, buckets, exchanged
 
 LINK = Link("any", 0.001, 1e6)
 composed = cache(tiny)
@@ -107,9 +107,18 @@ def test_data_on_a_free_link_takes_its_share() -> None:
 def test_buckets_fill_from_the_last_gradient_on_the_first_early() -> None:
     mebibyte = 2**20
     ready = [(float(time), mebibyte // 2) for time in range(1, 9)]
-    full = buckets(ready, 2 * mebibyte)
-    assert mebibyte == FIRST_BUCKET
+    full = buckets(ready, (mebibyte, 2 * mebibyte))
     assert full == [(2.0, mebibyte), (6.0, 2 * mebibyte), (8.0, mebibyte)]
+
+
+@pytest.mark.parametrize(("told", "full"), [("null", TORCH_BUCKETS), ("2", (2 * 2**20, 2 * 2**20))])
+def test_torch_closes_the_first_bucket_early_unless_it_is_told_a_size(
+    told: str, full: tuple[int, int]
+) -> None:
+    config = composed("mode=data", "workers=2", f"mode.bucket_mebibytes={told}")
+    found = method(config.mode, config, 10)
+    assert isinstance(found, DataMethod)
+    assert found.bucket_bytes == full
 
 
 def test_buckets_are_reduced_in_turn_once_they_are_full() -> None:

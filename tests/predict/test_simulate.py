@@ -52,6 +52,19 @@ def test_messages_on_one_wire_go_one_after_the_other_in_the_order_in_which_they_
         assert (first.end, second.end) == (1 + 2 + 1, second_arrives)
 
 
+def test_a_core_copies_messages_while_its_worker_waits_else_before_it_computes() -> None:
+    copying = Link("copying", 0.0, 10.0, core_seconds=0.05)
+    channels = [Channel(20, 0, 9, None, 9), Channel(20, 1, 9, None, 9)]
+    # A second for each message. The first worker never waits; the second waits two for the message to come.
+    first, second = simulate(
+        [[Task(1.0, sends=(0,)), Task(1.0), Task(5.0)], [Task(0.0, receives=(0,)), Task(1.0)]],
+        channels,
+        copying,
+    )
+    assert (first.busy, first.waiting, first.end) == (1 + 1 + 1 + 5, 0, 8)
+    assert (second.busy, second.waiting, second.end) == (1, 3, 4)
+
+
 def test_a_sender_is_ahead_by_the_depth_of_the_queue_and_the_posted_receives() -> None:
     # The receiver takes its first message at 10: till then messages 0 and 1 have arrived, 2 and 3 wait.
     sender = [Task(1.0, sends=(0,))] * 6

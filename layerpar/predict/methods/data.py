@@ -18,28 +18,29 @@ from layerpar.predict.memory import training
 from layerpar.predict.methods.base import Method, Prediction, method, no_head
 
 MEBIBYTE = 2**20
-FIRST_BUCKET = MEBIBYTE
-"""`DistributedDataParallel` closes its first bucket early, so that the exchange begins early."""
+TORCH_BUCKETS = (MEBIBYTE, 25 * MEBIBYTE)
+"""`DistributedDataParallel` closes its first bucket early, so that the exchange begins early; not if it is
+told a size."""
 
 
 def buckets(
-    ready: Iterable[tuple[float, int]], capacity: int, seconds_per_byte: float = 0.0
+    ready: Iterable[tuple[float, int]], capacities: tuple[int, int], seconds_per_byte: float = 0.0
 ) -> list[tuple[float, int]]:
     """When each bucket is full, and its bytes.
 
     Args:
         ready: When each gradient is there, and its bytes, in that order, were nothing exchanged meanwhile.
-        capacity: Bytes with which every bucket but the first is full.
+        capacities: Bytes with which the first bucket is full, and every other.
         seconds_per_byte: By which the exchange of a bucket holds up what is computed after it.
     """
     full: list[tuple[float, int]] = []
-    limit, held, last, late = min(FIRST_BUCKET, capacity), 0, 0.0, 0.0
+    limit, held, last, late = capacities[0], 0, 0.0, 0.0
     for last, num_bytes in ready:
         held += num_bytes
         if held >= limit:
             full.append((last + late, held))
             late += seconds_per_byte * held
-            limit, held = capacity, 0
+            limit, held = capacities[1], 0
     return [*full, (last + late, held)] if held else full
 
 
@@ -53,12 +54,13 @@ def exchanged(full: Iterable[tuple[float, int]], link: Link, workers: int) -> fl
 
 @dataclass(frozen=True)
 class DataMethod:
-    """Attributes: as the run has them; `every` is the length of a round, None where gradients average."""
+    """Attributes: as the run has them; `bucket_bytes` are those of the first bucket and of every other,
+    `every` is the length of a round, None where gradients average."""
 
     samples: int
     microbatches: int
     workers: int
-    bucket_bytes: int
+    bucket_bytes: tuple[int, int]
     every: int | None
     build_head = staticmethod(no_head)
 
@@ -100,11 +102,11 @@ class DataMethod:
 
 @method.register
 def _(mode: Data, config: RunConfig, num_classes: int) -> Method:
-    aggregation = config.aggregation
+    aggregation, told = config.aggregation, mode.bucket_mebibytes
     return DataMethod(
         config.batch_size // config.workers // mode.microbatches,
         mode.microbatches,
         config.workers,
-        mode.bucket_mebibytes * MEBIBYTE,
+        TORCH_BUCKETS if told is None else (told * MEBIBYTE, told * MEBIBYTE),
         None if aggregation.averages_gradients else aggregation.every,
     )

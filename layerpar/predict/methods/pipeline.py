@@ -29,6 +29,9 @@ from layerpar.predict.torch_actions import Action, listed_actions
 ACTION_SECONDS = 250e-6
 """What torch's schedules take around an action, whatever it computes: the gaps in traces, on an AMD EPYC."""
 
+POST_SECONDS = 150e-6
+"""What they take, where a worker has several stages, to post a receive and to send apart from computing."""
+
 SIMULATED_STEPS = 3
 """A step drains before the next one fills, but workers that end early begin early."""
 
@@ -98,9 +101,9 @@ def pipeline_tasks(
         receives, sends = [], []
         for kind, stage, _ in group:
             if kind == "RECV_F":
-                return Task(0.0, posts=(index["down", stage - 1],))
+                return Task(0.0, posts=(index["down", stage - 1],), blocked=POST_SECONDS)
             if kind == "RECV_B":
-                return Task(0.0, posts=(index["up", stage],))
+                return Task(0.0, posts=(index["up", stage],), blocked=POST_SECONDS)
             if kind == "F":
                 receives.append(("down", stage - 1))
                 sends.append(("down", stage))
