@@ -9,9 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +30,22 @@ FORKED = "layerpar.worker_server"
 """In the command line of a worker on this machine, whose output goes to its log."""
 
 
-def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """`layerpar ARGUMENTS`, which Ctrl-C stops even where the tests run in the background."""
+def start(*arguments: str, before: Sequence[str] = (), **environment: str) -> subprocess.Popen[str]:
+    """`layerpar ARGUMENTS`, which Ctrl-C and a hang-up end even where the tests run in the background."""
     return subprocess.Popen(
-        [sys.executable, "-m", "layerpar.cli", *arguments],
+        [*before, sys.executable, "-m", "layerpar.cli", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
         env=os.environ | environment,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=_heed_signals,
     )
+
+
+def _heed_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def wait_until(holds: Callable[[], bool]) -> None:

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -86,7 +85,7 @@ class Trial:
         return [*self.way.words(self.root), *WORK, *self.way.overrides, *more]
 
     def start(self, *words: str, before: Sequence[str] = (), **environment: str) -> subprocess.Popen[str]:
-        """`layerpar WORDS`, which Ctrl-C would stop."""
+        """`layerpar WORDS`, which Ctrl-C and a hang-up end even where the faults run in the background."""
         self.folder.mkdir(parents=True, exist_ok=True)
         return subprocess.Popen(
             [*before, sys.executable, "-m", "layerpar.cli", *words],
@@ -96,7 +95,7 @@ class Trial:
             start_new_session=True,
             cwd=self.folder,
             env=os.environ | {TAG: self.name} | environment,
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=_heed_signals,
         )
 
     def end(self, process: subprocess.Popen[str], *, seconds: float = PATIENCE_SECONDS) -> Ended:
@@ -224,6 +223,11 @@ def evaluations(directory: RunDirectory) -> int:
         return directory.metrics.read_text().count('"evaluate"')
     except OSError:
         return 0
+
+
+def _heed_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _same(directory: RunDirectory, reference: dict[str, torch.Tensor]) -> bool:

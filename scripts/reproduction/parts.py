@@ -136,15 +136,15 @@ PARTS = (
         long=True,
     ),
 )
-"""In the order of the README; those that are long come last. Measured with version 0.1 on two shared cores,
-in minutes, 59.3 together; since then `cifar10` has 6 runs more, and `blocks` 12:
+"""In the order of the README; those that are long come last. Minutes on two shared cores of an AMD EPYC, those of
+`cifar10` (18 runs now, 12 then) and `aggregations` with version 0.1:
 
-    depth_mlp     72 runs  12.5
-    depth_resnet  54        9.9
-    mnist          9        5.7
+    depth_mlp     72 runs   7.5
+    depth_resnet  54        4.6
+    mnist          9        4.4
     cifar10       12       21.1
     aggregations  60        6.4
-    blocks        27        3.6
+    blocks        39        3.0
 
 The steps of a sweep are as many as make its shortest run last two seconds; so depths come in two sweeps.
 """

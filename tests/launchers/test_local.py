@@ -64,11 +64,8 @@ def test_a_second_interrupt_at_once_changes_nothing(tmp_path: Path) -> None:
 
 def test_a_hang_up_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path / "run")
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does; children inherit it
-    try:
-        process = start("train", f"hydra.run.dir={directory.root}", *SMALL, "epochs=40", "mode=serial")
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    asked = ("train", f"hydra.run.dir={directory.root}", *SMALL, "epochs=40", "mode=serial")
+    process = start(*asked, before=("nohup",))
     wait_until(lambda: is_training(directory))
     os.killpg(process.pid, signal.SIGHUP)
     assert ended(process, directory.root)[0] == 0
