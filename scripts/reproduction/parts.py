@@ -136,14 +136,14 @@ PARTS = (
         long=True,
     ),
 )
-"""In the order of the README; those that are long come last. Minutes on two shared cores of an AMD EPYC, those of
-`cifar10` (18 runs now, 12 then) and `aggregations` with version 0.1:
+"""In the order of the README; those that are long come last. Minutes on two shared cores of an AMD EPYC,
+those of `cifar10` with version 0.1, which had 6 runs less:
 
     depth_mlp     72 runs   7.5
     depth_resnet  54        4.6
     mnist          9        4.4
     cifar10       12       21.1
-    aggregations  60        6.4
+    aggregations  60        3.0
     blocks        39        3.0
 
 The steps of a sweep are as many as make its shortest run last two seconds; so depths come in two sweeps.
