@@ -32,7 +32,7 @@ class Digits(MemoryDataset):
     def info(self) -> DatasetInfo:
         train, test = limited(NUM_TRAIN, self.train_limit), limited(NUM_TEST, self.test_limit)
         held = self.num_validation(train)
-        return DatasetInfo((1, 8, 8), 10, train - held, test, held)
+        return DatasetInfo(self.pixels.shape, 10, train - held, test, held)
 
     def loader(self, spec: LoaderSpec) -> Loader:
         from sklearn.datasets import load_digits

@@ -44,10 +44,9 @@ class Synthetic(MemoryDataset):
         return Pixels((channels, height, width), mean=(0.5,) * channels, std=(0.2,) * channels)
 
     def info(self) -> DatasetInfo:
-        channels, height, width = self.shape
         train, test = limited(self.num_train, self.train_limit), limited(self.num_test, self.test_limit)
         held = self.num_validation(train)
-        return DatasetInfo((channels, height, width), self.num_classes, train - held, test, held)
+        return DatasetInfo(self.pixels.shape, self.num_classes, train - held, test, held)
 
     def loader(self, spec: LoaderSpec) -> Loader:
         info = self.info()

@@ -159,7 +159,7 @@ class _Simulation:
                 now = max(now, traffic.arrived[number])
             copying = max(0.0, copying - (now - start))
             computing = task.seconds
-            if task.seconds > 0:  # others only post receives
+            if task.seconds > 0:  # else the next that computes is held up
                 computing, copying = computing + copying, 0.0
             own.waiting += now - start + task.blocked
             own.busy += computing

@@ -119,9 +119,9 @@ def _spoken_to(words: list[str]) -> subprocess.Popen[str]:
 
 def _counted() -> list[int]:
     """How far each core counts in `SPINNING_SECONDS`, after everything else that wants it."""
-    context = multiprocessing.get_context("fork")
-    with context.Pool(os.cpu_count()) as pool:
-        return pool.map(_count_on, range(os.cpu_count() or 1), chunksize=1)
+    cores = sorted(os.sched_getaffinity(0))
+    with multiprocessing.get_context("fork").Pool(len(cores)) as pool:
+        return pool.map(_count_on, cores, chunksize=1)
 
 
 def _count_on(core: int) -> int:
