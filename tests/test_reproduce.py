@@ -89,10 +89,9 @@ def test_the_full_commands_are_sound(
             "depth_mlp": 12,
             "depth_resnet": 12,
             "mnist": 3,
-            "cifar10": 6,
             "aggregations": 20,
             "blocks": 13,
-            "cifar10_blocks": 5,
+            "cifar10": 7,
             "cifar10_long": 6,
         }
         assert len(planned) == expected[part.name]

@@ -88,14 +88,6 @@ PARTS = (
         real_data=True,
     ),
     Part(
-        "cifar10",
-        "Accuracy on CIFAR-10",
-        "accuracy_vs_time",
-        sweeps=((*SERIAL_DATA_AND_LAYERWISE, WITHOUT("layerwise_local_4")),),
-        figures=("accuracy_vs_time",),
-        real_data=True,
-    ),
-    Part(
         "aggregations",
         "Aggregations",
         "aggregations",
@@ -110,13 +102,12 @@ PARTS = (
         figures=("accuracy_vs_blocks",),
     ),
     Part(
-        "cifar10_blocks",
+        "cifar10",
         "Finer blocks on CIFAR-10",
         "blocks_cifar10",
         figures=("accuracy_vs_blocks", "accuracy_vs_time"),
         real_data=True,
         predicted="10gbit",
-        long=True,
     ),
     Part(
         "cifar10_long",
@@ -136,15 +127,14 @@ PARTS = (
         long=True,
     ),
 )
-"""In the order of the README; those that are long come last. Minutes on two shared cores of an AMD EPYC,
-those of `cifar10` with version 0.1, which had 6 runs less:
+"""In the order of the README; those that are long come last. Minutes on two shared cores of an AMD EPYC:
 
     depth_mlp     72 runs   7.5
     depth_resnet  54        4.6
     mnist          9        4.4
-    cifar10       12       21.1
     aggregations  60        3.0
     blocks        39        3.0
+    cifar10       21
 
 The steps of a sweep are as many as make its shortest run last two seconds; so depths come in two sweeps.
 """
