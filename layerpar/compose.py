@@ -42,11 +42,16 @@ def compose_and_call(config_name: str, arguments: list[str], task: Callable[[Dic
         UserError: what Hydra says of a bad command line, in one line.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = [f"layerpar {config_name}", *arguments]
+    sys.argv = [f"layerpar {config_name}", *sorted(arguments, key=_is_override)]
     register_resolvers()
     decorated = hydra.main(version_base="1.3", config_path=str(config_directory()), config_name=config_name)
     with in_one_line(arguments, command=f"layerpar {config_name}"):
         decorated(task)()
+
+
+def _is_override(argument: str) -> bool:
+    """Overrides come last: Hydra's parser takes those on one side of an option such as -m only."""
+    return argument.startswith("~") or ("=" in argument and not argument.startswith("-"))
 
 
 @contextmanager

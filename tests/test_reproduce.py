@@ -43,13 +43,13 @@ def test_quick_pages_have_machine_commands_tables_and_figures(
     assert re.search(r"\d+ cores, \d+ GiB", page)
     assert "torch " in page
     assert "layerpar compare experiment=quick/accuracy_vs_time_mnist" in page
-    assert re.search(r"- commit \w+", page)
+    assert re.search(r"Commit \w+; \d", page)
     assert "| layerwise delayed |" in page
     pictures = re.findall(r"!\[.*\]\((.*)\)", page)
     assert "mnist/figures/accuracy_vs_time.png" in pictures
     assert all((tmp_path / picture).exists() for picture in pictures)
     assert not list(tmp_path.rglob("model.pt")), "gigabytes that no page shows"
-    assert "| MNIST | layerwise local |" in (tmp_path / "results.md").read_text()
+    assert "| layerwise local |" in (tmp_path / "results.md").read_text()
     capsys.readouterr()
     assert script.main.main(asked) == 0
     assert capsys.readouterr().out.count("done before") == 3
@@ -59,7 +59,6 @@ def test_what_cannot_be_run_is_left_out_saying_why(script: SimpleNamespace, tmp_
     part = script.parts.Part("broken", "Broken", "quick/modes", sweeps=(("epochs=0",),))
     folder = tmp_path / "broken"
     commands = part.commands(folder, quick=False, verify_checksums=True)
-    (tmp_path / "commits").write_text("0123456\n")
     outcome = script.main.carry_out(part, folder, commands)
     assert "epochs=0" in outcome.left_out
     assert f"Left out: {outcome.left_out}" in script.pages.index(tmp_path, [outcome])
@@ -117,6 +116,7 @@ def group(label: str, seconds: list[float], accuracies: list[float], **changes: 
         "num_reached": 3,
         "num_blocks": 2,
         "settings": "",
+        "is_unit": label == "serial",
         "by_seed": {
             seed: dict(zip(measures, values, strict=True))
             for seed, values in enumerate(zip(*measures.values(), strict=True))
@@ -147,16 +147,23 @@ def test_the_readme_gets_tables_with_spread_and_says_where_layerwise_loses(scrip
         group("layerwise local", [8.0, 8.0, 8.0], [0.970, 0.971, 0.969]),
         group("layerwise delayed", [8.0, 8.0, 8.0], [0.97, 0.99, 0.96], num_reached=2),
     ]
-    parts = {"depth_mlp": pd.DataFrame(depths), "mnist": pd.DataFrame(mnist)}
-    text = script.readme.results(parts, figures="figures", commits="abc")
-    assert "mean ± 95 % interval over 3 seeds, Abacus, 2 cores" in text
+    measured = script.readme.Measured
+    deep = measured(pd.DataFrame(depths), "abc")
+    parts = {"depth_mlp": deep, "depth_resnet": deep, "mnist": measured(pd.DataFrame(mnist), "def")}
+    made = script.readme.sections(parts)
+    assert set(made) == {"depth", "mnist"}, "what was not measured has nothing to say"
+    text = made["depth"]
+    assert "mean ± 95 % interval over 3 seeds, Abacus, 2 cores, commit abc:" in text
     assert "| MLP, depth 4 | 10.00 ± 0.00 | 1.64 ± 0.07 | 1.23 ± 0.04 |" in text
     assert "MLP, depth 4: layerwise local (1.23) is slower than data (1.64)" in text
     assert "layerwise delayed (1.55) is slower" not in text
-    assert "| MNIST | layerwise local | 97.00 ± 0.25 | -1.00 ± 0.25 | 1.25 ± 0.00 | 4.00 ± 0.00 |" in text
-    assert "MNIST: layerwise local by 1.00 points" in text
-    assert "layerwise delayed by" not in text
-    assert "Not measured here: Speed-up against depth, residual CNN, Accuracy on CIFAR-10" in text
+    text = made["mnist"]
+    assert "Accuracy on MNIST, after the same epochs" in text
+    assert "commit def:" in text
+    assert "| serial | 98.00 ± 0.00 |  | 1.00 ± 0.00 | 5.00 ± 0.00 |" in text
+    assert "| layerwise local | 97.00 ± 0.25 | -1.00 ± 0.25 | 1.25 ± 0.00 | 4.00 ± 0.00 |" in text
+    assert "Less accurate than serial: layerwise local by 1.00 points." in text
+    assert "| layerwise delayed | 97.33" in text
 
 
 def test_the_readme_is_renewed_between_its_marks(script: SimpleNamespace, tmp_path: Path) -> None:
@@ -164,13 +171,15 @@ def test_the_readme_is_renewed_between_its_marks(script: SimpleNamespace, tmp_pa
     assert script.main.main(["--quick", "--only", "mnist", "--output", str(outputs)]) == 0
     (tmp_path / "figures").mkdir()
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{script.readme.BEGIN}old\n{script.readme.END}after\n")
+    begin, end = script.readme.marks("mnist")
+    other_begin, other_end = script.readme.marks("blocks")
+    readme.write_text(f"before\n{begin}old\n{end}between\n{other_begin}not measured here\n{other_end}after\n")
     script.readme.fill(tmp_path, outputs)
     text = readme.read_text()
     assert text.startswith("before\n")
-    assert text.endswith("after\n")
+    assert text.endswith(f"between\n{other_begin}not measured here\n{other_end}after\n")
     assert "old" not in text
-    assert "| MNIST | layerwise local |" in text
+    assert "| layerwise local |" in text
     assert (tmp_path / "figures" / "mnist_accuracy_vs_time.png").exists()
     script.readme.fill(tmp_path, outputs)
     assert readme.read_text() == text
@@ -187,11 +196,19 @@ def test_a_rule_that_one_way_does_not_have_gets_a_dash(script: SimpleNamespace) 
         even("data", "replace", 0.98),
         even("data", "average", 0.97),
     ]
-    text = script.readme.results({"aggregations": pd.DataFrame(rows)}, figures="figures", commits="abc")
+    parts = {"aggregations": script.readme.Measured(pd.DataFrame(rows), "abc")}
+    text = script.readme.sections(parts)["aggregations"]
     assert "| replace | 97.00 ± 0.00 | 96.00 ± 0.00 | 98.00 ± 0.00 | 1.11 ± 0.00 |" in text
     assert "| average | - | - | 97.00 ± 0.00 | - |" in text
 
 
-def test_the_readme_has_a_place_for_results(script: SimpleNamespace) -> None:
+def test_the_readme_has_a_place_for_every_section(script: SimpleNamespace) -> None:
     text = (SCRIPTS.parents[1] / "README.md").read_text()
-    assert 0 < text.find(script.readme.BEGIN) < text.find(script.readme.END)
+    for name in script.readme.SECTIONS:
+        begin, end = script.readme.marks(name)
+        assert 0 < text.find(begin) < text.find(end), name
+
+
+def test_every_part_has_a_section(script: SimpleNamespace) -> None:
+    needed = [part for parts, _ in script.readme.SECTIONS.values() for part in parts]
+    assert sorted(needed) == sorted(part.name for part in script.parts.PARTS)

@@ -15,7 +15,10 @@ from layerpar.results.speedup import BASELINE, RULE, SCALED_RULE
 from layerpar.results.verdicts import conclusion
 from layerpar.results.words import NOTHING, compact, counted
 
-CONTENDED = "* contended: more threads than cores, or workers that share a GPU; do not quote these seconds"
+CONTENDED = (
+    "* contended: more threads than cores, workers that share a GPU, or runs side by side; "
+    "do not quote these seconds"
+)
 INTERVAL = "±: half of the 95 % confidence interval of a mean over {runs} (Student's t)"
 VERDICTS = (
     "verdict: against the {baseline} runs of the same seeds, where the mean difference exceeds its 95 % "

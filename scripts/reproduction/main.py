@@ -1,7 +1,7 @@
-"""Regenerate every number and figure of the README.
+"""Regenerate the README's section Results and its figures.
 
-With --long also what takes hours. Pages appear in outputs/reproduce/index.md; the README's results and
-figures/ are renewed from them. Given again, it goes on where it stopped. Data sets are looked for in
+With --long also what takes hours. Pages appear in outputs/reproduce/index.md; those of the README's results
+that were measured are renewed from them. Given again, it goes on where it stopped. Data sets are looked for in
 $LAYERPAR_DATA or data/, else downloaded; what needs one that cannot be had is left out, saying so.
 """
 
@@ -14,9 +14,9 @@ import time
 from contextlib import redirect_stderr
 from pathlib import Path
 
-from pages import Outcome, commits, index, note_commit
+from pages import Outcome, index, note_commit
 from parts import PARTS, Part
-from readme import fill, measured, results
+from readme import fill, measured, sections
 from rich.console import Console
 
 from layerpar import cli
@@ -61,17 +61,16 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     outputs = given.output or Path("outputs", "reproduce-quick" if given.quick else "reproduce")
     asked = given.only or [name for name in names if given.long or name not in long]
-    note_commit(outputs)
     outcomes = []
     for part in PARTS:
         if part.name in asked:
             print(f"== {part.title}", flush=True)
             folder = outputs / part.name
+            note_commit(folder)
             commands = part.commands(folder, quick=given.quick, verify_checksums=not given.no_checksums)
             outcomes.append(carry_out(part, folder, commands))
             (outputs / "index.md").write_text(index(outputs, outcomes))
-    text = results(measured(outputs), figures="figures", commits=commits(outputs))
-    (outputs / "results.md").write_text(text)
+    (outputs / "results.md").write_text("\n".join(sections(measured(outputs)).values()))
     print(f"pages: {outputs / 'index.md'}")
     if not given.quick:
         fill(CHECKOUT, outputs)

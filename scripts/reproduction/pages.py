@@ -32,23 +32,22 @@ class Outcome:
 def index(outputs: Path, outcomes: Sequence[Outcome]) -> str:
     """The content of `index.md` in `outputs`."""
     sections = [_section(outputs, outcome) for outcome in outcomes]
-    code = f"- commit {commits(outputs)}"
-    return "\n".join(["# What layerpar measured", "", code, *_machine(outputs), *sections])
+    return "\n".join(["# What layerpar measured", "", *_machine(outputs), *sections])
 
 
-def commits(outputs: Path) -> str:
-    """With which commits of this checkout the runs in `outputs` were made: those noted by `note_commit`."""
-    return ", ".join((outputs / "commits").read_text().split())
+def commits(folder: Path) -> str:
+    """With which commits of this checkout the runs of a part were made: those noted by `note_commit`."""
+    return ", ".join((folder / "commits").read_text().split())
 
 
-def note_commit(outputs: Path) -> None:
-    """Runs that this commit makes are about to be added to `outputs`."""
+def note_commit(folder: Path) -> None:
+    """Runs that this commit makes are about to be added to the folder of a part."""
     describe = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
     found = subprocess.run(describe, capture_output=True, text=True, check=False)
     commit = found.stdout.strip() if found.returncode == 0 else "unknown"
-    noted = outputs / "commits"
+    noted = folder / "commits"
     before = noted.read_text().split() if noted.exists() else []
-    outputs.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     noted.write_text("\n".join(dict.fromkeys([*before, commit])) + "\n")
 
 
@@ -74,7 +73,8 @@ def _section(outputs: Path, outcome: Outcome) -> str:
         return "\n".join([*lines, f"Left out: {outcome.left_out}", ""])
     table = (outputs / part.name / "results.md").read_text()
     lines += [
-        f"{outcome.seconds / 60:.1f} minutes, without what an earlier call had done.",
+        f"Commit {commits(outputs / part.name)}; {outcome.seconds / 60:.1f} minutes, without what an earlier "
+        "call had done.",
         "",
         table.replace("## ", "### "),
     ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -14,67 +15,80 @@ from layerpar.results.groups import summarise
 from layerpar.results.load import load
 from layerpar.results.verdicts import Difference, compare
 
-BEGIN, END = "<!-- results: made by scripts/reproduce -->\n", "<!-- end of results -->\n"
 DEPTHS = {"depth_mlp": "MLP", "depth_resnet": "residual CNN"}
 ACCURACIES = {
     "mnist": "MNIST",
     "cifar10": "CIFAR-10, 20,000 images",
-    "cifar10_blocks": "CIFAR-10, 20,000 images, 12 epochs",
     "cifar10_long": "CIFAR-10, all 50,000 images",
 }
 
 
 def fill(checkout: Path, outputs: Path) -> None:
-    """Renew the README's results and the figures that it shows."""
-    figures = checkout / "figures"
+    """Renew those of the README's results that were measured in `outputs`, and the figures that it shows.
+
+    A section with a part that was not measured stays as it is, with the commit and the machine it names.
+    """
+    readme = checkout / "README.md"
+    text = readme.read_text()
+    for name, section in sections(measured(outputs)).items():
+        begin, end = marks(name)
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = before + begin + section + end + after
+    readme.write_text(text)
     for part in PARTS:
         for name in part.figures:
             picture = outputs / part.name / "figures" / f"{name}.png"
             if picture.exists():
-                shutil.copy(picture, figures / f"{part.name}_{name}.png")
-    readme = checkout / "README.md"
-    before, _, rest = readme.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    text = results(measured(outputs), figures="figures", commits=commits(outputs))
-    readme.write_text(before + BEGIN + text + END + after)
+                shutil.copy(picture, checkout / "figures" / f"{part.name}_{name}.png")
 
 
-def measured(outputs: Path) -> dict[str, pd.DataFrame]:
-    """The groups of runs of every part that was carried out, as `layerpar.results.groups` makes them."""
-    found = {part.name: outputs / part.name for part in PARTS}
-    return {name: summarise(load([path])) for name, path in found.items() if (path / "results.csv").exists()}
+def marks(section: str) -> tuple[str, str]:
+    """The lines of the README between which a section stands."""
+    return f"<!-- {section}: made by scripts/reproduce -->\n", f"<!-- end of {section} -->\n"
 
 
-def results(groups: dict[str, pd.DataFrame], *, figures: str, commits: str) -> str:
-    """Tables with spread, what they say, and the figures, as Markdown.
+@dataclass(frozen=True)
+class Measured:
+    """A part that was carried out.
 
-    Args:
-        groups: As `measured` gives them.
-        figures: The folder that pictures are shown from.
-        commits: Of the code that was measured.
+    Attributes:
+        groups: Of its runs, as `layerpar.results.groups` makes them.
+        commits: Of the code that they were measured with.
     """
-    paragraphs = [
-        f"Measured with commit {commits}.",
-        *_speed({name: groups[name] for name in DEPTHS if name in groups}),
-        *_accuracy({name: groups[name] for name in ACCURACIES if name in groups}),
-        *(_aggregations(groups["aggregations"]) if "aggregations" in groups else ()),
-        *(_blocks(groups["blocks"]) if "blocks" in groups else ()),
-    ]
-    missing = [part.title for part in PARTS if part.name not in groups]
-    if missing:
-        paragraphs.append(f"Not measured here: {', '.join(missing)}.")
-    paragraphs += [
-        f"![{part.title}]({figures}/{part.name}_{name}.png)"
+
+    groups: pd.DataFrame
+    commits: str
+
+
+def measured(outputs: Path) -> dict[str, Measured]:
+    """The parts that were carried out in `outputs`, by name."""
+    return {
+        part.name: Measured(summarise(load([folder])), commits(folder))
         for part in PARTS
-        for name in part.figures
-        if part.name in groups
-    ]
-    return "\n\n".join(paragraphs) + "\n"
+        for folder in [outputs / part.name]
+        if (folder / "results.csv").exists()
+    }
 
 
-def _speed(parts: dict[str, pd.DataFrame]) -> Iterator[str]:
-    if not parts:
-        return
+def sections(parts: dict[str, Measured]) -> dict[str, str]:
+    """The README's sections whose parts were all carried out: tables with spread, what they say, figures."""
+    made: dict[str, str] = {}
+    for name, (needed, write) in SECTIONS.items():
+        if all(part in parts for part in needed):
+            groups = {part: parts[part].groups for part in needed}
+            code = ", ".join(dict.fromkeys(parts[part].commits for part in needed))
+            pictures = [
+                f"![{part.title}](figures/{part.name}_{figure}.png)"
+                for part in PARTS
+                for figure in part.figures
+                if part.name in needed
+            ]
+            made[name] = "\n\n".join([*write(groups, f"{_seeds(groups)}, commit {code}"), *pictures]) + "\n"
+    return made
+
+
+def _speed(parts: dict[str, pd.DataFrame], measured_by: str) -> Iterator[str]:
     rows, losses = [], []
     labels = list(dict.fromkeys(label for groups in parts.values() for label in groups["label"]))
     labels.remove("serial")
@@ -85,7 +99,7 @@ def _speed(parts: dict[str, pd.DataFrame]) -> Iterator[str]:
             cells = [_cell(by_label, label, "speed_up") for label in labels]
             rows.append([f"{DEPTHS[name]}, depth {depth}", seconds, *cells])
             losses += _slower(f"{DEPTHS[name]}, depth {depth}", by_label)
-    yield f"Speed-up over serial training on one core, {_seeds(parts)}:"
+    yield f"Speed-up over serial training on one core, {measured_by}:"
     yield _table(["network", "serial, seconds", *labels], rows)
     yield _verdict("Where layerwise loses on speed", losses, "no rival was faster at any depth")
 
@@ -102,25 +116,20 @@ def _slower(work: str, by_label: pd.DataFrame) -> list[str]:
     ]
 
 
-def _accuracy(parts: dict[str, pd.DataFrame]) -> Iterator[str]:
-    if not parts:
-        return
+def _accuracy(parts: dict[str, pd.DataFrame], measured_by: str) -> Iterator[str]:
+    ((name, groups),) = parts.items()
     rows, losses = [], []
-    for name, groups in parts.items():
-        for _, group in groups.iterrows():
-            points = _spread(group, "accuracy_difference", scale=100, sign="+")
-            is_unit = group["label"] == "serial"
-            cells = [_spread(group, "test_accuracy", scale=100), "" if is_unit else points]
-            way = ", ".join(text for text in (group["label"], group["settings"]) if text)
-            rows.append([ACCURACIES[name], way, *cells, *_pace(group)])
-            difference = Difference(
-                *(group[f"accuracy_difference{suffix}"] for suffix in ("", "_ci95", "_count"))
-            )
-            if difference.verdict(less="less accurate", more="more accurate") == "less accurate":
-                losses.append(f"{ACCURACIES[name]}: {way} by {-100 * difference.mean:.2f} points")
-    heads = ["data", "mode", "test accuracy %", "points to serial", "speed-up", "seconds to target"]
-    yield f"Accuracy after the same epochs, {_seeds(parts)}:"
-    yield _table(heads, rows)
+    for _, group in groups.iterrows():
+        points = "" if group["is_unit"] else _spread(group, "accuracy_difference", scale=100, sign="+")
+        way = ", ".join(text for text in (group["label"], group["settings"]) if text)
+        rows.append([way, _spread(group, "test_accuracy", scale=100), points, *_pace(group)])
+        difference = Difference(
+            *(group[f"accuracy_difference{suffix}"] for suffix in ("", "_ci95", "_count"))
+        )
+        if difference.verdict(less="less accurate", more="more accurate") == "less accurate":
+            losses.append(f"{way} by {-100 * difference.mean:.2f} points")
+    yield f"Accuracy on {ACCURACIES[name]}, after the same epochs, {measured_by}:"
+    yield _table(["mode", "test accuracy %", "points to serial", "speed-up", "seconds to target"], rows)
     yield _verdict("Less accurate than serial", losses, "none")
 
 
@@ -129,7 +138,8 @@ def _pace(line: pd.Series) -> list[str]:
     return [_spread(line, "speed_up"), target]
 
 
-def _aggregations(groups: pd.DataFrame) -> Iterator[str]:
+def _aggregations(parts: dict[str, pd.DataFrame], measured_by: str) -> Iterator[str]:
+    (groups,) = parts.values()
     kinds = ["layerwise frozen", "layerwise local", "data"]
     serial = groups[groups["label"] == "serial"].iloc[0]
     rows = []
@@ -138,13 +148,14 @@ def _aggregations(groups: pd.DataFrame) -> Iterator[str]:
         accuracies = [_cell(by_label, kind, "test_accuracy", scale=100) for kind in kinds]
         rows.append([str(rule), *accuracies, _cell(by_label, kinds[0], "speed_up")])
     yield (
-        f"Aggregations on {serial['dataset']}, test accuracy %, {_seeds({'': groups})}; serial training "
+        f"Aggregations on {serial['dataset']}, test accuracy %, {measured_by}; serial training "
         f"reaches {_spread(serial, 'test_accuracy', scale=100)}:"
     )
     yield _table(["rule", *kinds, "speed-up of frozen"], rows)
 
 
-def _blocks(groups: pd.DataFrame) -> Iterator[str]:
+def _blocks(parts: dict[str, pd.DataFrame], measured_by: str) -> Iterator[str]:
+    (groups,) = parts.values()
     serial = groups[groups["label"] == "serial"].iloc[0]
     layerwise = groups[groups["mode"] == "layerwise"]
     counts = layerwise["num_blocks"].astype(int)
@@ -155,7 +166,7 @@ def _blocks(groups: pd.DataFrame) -> Iterator[str]:
     for count, group in layerwise.groupby(counts):
         by_way = group.set_index("way")
         rows.append([str(count), *(_cell(by_way, way, "test_accuracy", scale=100) for way in ways)])
-    yield f"Finer blocks on {serial['dataset']}, test accuracy %, {_seeds({'': groups})}:"
+    yield f"Finer blocks on {serial['dataset']}, test accuracy %, {measured_by}:"
     yield _table(["blocks", *ways], rows)
 
 
@@ -192,3 +203,14 @@ def _verdict(title: str, lines: list[str], otherwise: str) -> str:
 def _table(heads: list[str], rows: list[list[str]]) -> str:
     rules = [":--", *["--:"] * (len(heads) - 1)]
     return "\n".join(f"| {' | '.join(row)} |" for row in [heads, rules, *rows])
+
+
+SECTIONS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, pd.DataFrame], str], Iterator[str]]]] = {
+    "depth": (("depth_mlp", "depth_resnet"), _speed),
+    "mnist": (("mnist",), _accuracy),
+    "aggregations": (("aggregations",), _aggregations),
+    "blocks": (("blocks",), _blocks),
+    "cifar10": (("cifar10",), _accuracy),
+    "cifar10_long": (("cifar10_long",), _accuracy),
+}
+"""The README's sections: from which parts each is made, and how."""
