@@ -86,6 +86,16 @@ def check_work(config: RunConfig, info: DatasetInfo) -> None:
             metric != "time_to_target_seconds" or config.target_accuracy is not None,
             f"optimized_metric={metric} needs a target; try target_accuracy=0.95",
         )
+        held_out = config.dataset.validation > 0
+        require(
+            held_out or not metric.endswith("validation_accuracy"),
+            f"optimized_metric={metric} needs samples held out; try dataset.validation=0.1",
+        )
+        require(
+            not held_out or metric != "best_test_accuracy",
+            f"optimized_metric={metric} is not known where samples are held out; "
+            "try optimized_metric=best_validation_accuracy",
+        )
     for phase in config.parts:
         with phase.naming():
             phase.config.mode.check(phase.config, info, meta_network(config, info))

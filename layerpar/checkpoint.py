@@ -149,7 +149,10 @@ def load(folder: Path, rank: int, world_size: int, *, of: str, device: torch.dev
         own = parts[rank]
     else:
         own = parts[0] | {"stopwatch": _waited(parts[0]["stopwatch"])}
-        own["progress"]["assignments"] = [("-", "-") for _ in own["progress"]["assignments"]]
+        progress = own["progress"]
+        progress["assignments"] = [("-", "-") for _ in progress["assignments"]]
+        progress["peak_memory_bytes"] = 0
+        progress["flops"] = progress["flops"] and 0.0  # None stays: the whole run's are not known
     return own | {"engine": parts[0]["engine"] | {"blocks": blocks}}
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from layerpar.aggregation import Aggregation
 from layerpar.architectures.base import Architecture
@@ -127,7 +128,10 @@ def load(path: Path) -> RunConfig:
     the run reads, and downloads into, the `dataset.root` it names, uses the hosts it names, and takes the
     memory it asks for.
     """
-    composed = OmegaConf.load(path)
+    try:
+        composed = OmegaConf.load(path)
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged; try another directory") from error
     if not isinstance(composed, DictConfig):
         raise UserError(f"{path} describes no run; try another directory")
     return parse(composed)

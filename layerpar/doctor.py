@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from layerpar.compose import composing
+from layerpar.errors import require
 from layerpar.measure.environment import (
     PACKAGES,
     available_cores,
@@ -135,6 +136,8 @@ def _trial(overrides: Sequence[str]) -> Iterator[Finding]:
     from layerpar.config import parse  # torchvision: not before it is known to agree with torch
     from layerpar.run import execute
 
+    data = [override for override in overrides if override.startswith("dataset=")]
+    require(not data, f"doctor tries a small run on synthetic data; leave out {' '.join(data)}")
     with composing(overrides, command="layerpar doctor"):
         composed = hydra.compose("train", overrides=[*TRIAL, *overrides])
     launcher = composed.launcher

@@ -66,7 +66,8 @@ def count_work(engine: Engine, loader: Loader, config: RunConfig, workload: Work
         two = flops(2)
         step, closing = two - step, 2 * step - two
     segment = min(config.evaluate_every_steps or total, total)
-    updates = math.ceil(segment / every) / segment
+    whole, rest = divmod(total, segment)  # of an epoch, whose last segment may be shorter
+    updates = (whole * math.ceil(segment / every) + math.ceil(rest / every)) / total
     own = step + updates * closing
     every_rank: list[Any] = [None] * dist.get_world_size()
     liveness.meet()

@@ -45,6 +45,18 @@ MISTAKES = {
         ["objective=delayed", "objective.microbatches=3", "batch_size=64"],
         "objective.microbatches=",
     ),
+    "static graph of micro-batches": (
+        ["mode=data", "mode.static_graph=true", "mode.microbatches=2"],
+        "mode.static_graph=false",
+    ),
+    "search by a score without its split": (
+        ["optimized_metric=validation_accuracy"],
+        "dataset.validation=0.1",
+    ),
+    "search by a score that nothing has": (
+        ["optimized_metric=best_test_accuracy", "dataset.validation=0.1"],
+        "optimized_metric=best_validation_accuracy",
+    ),
     "unknown norm": (["architecture.norm=group"], "architecture.norm"),
     "target accuracy in percent": (["target_accuracy=95"], "target_accuracy=0.95"),
     "optimizer argument": (["+optimizer.arguments.speed=2"], "optimizer"),

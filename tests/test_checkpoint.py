@@ -272,6 +272,14 @@ def test_identity_is_that_of_the_result_not_of_how_long_or_where() -> None:
 
 
 MOVED = ("mode=layerwise objective=local", "mode=layerwise objective=delayed optimizer=adamw")
+GREEDY_FIRST = (
+    "+mode@phases.first.mode=sequential",
+    "phases.first.mode.blocks=2",
+    "+phases.first.epochs=2",
+    "+mode@phases.then.mode=layerwise",
+    "phases.then.mode.partition=[2]",
+    "+phases.then.epochs=1",
+)
 
 
 @pytest.mark.parametrize("way", MOVED)
@@ -286,6 +294,30 @@ def test_blocks_go_on_on_other_workers_to_the_same_weights(tmp_path: Path, way: 
         ranks = on_workers(followed, config.num_workers, {"run": config}, tmp_path / name, None)
         (state,) = [rank["run"][0] for rank in ranks if rank["run"][0] is not None]
         assert all(torch.equal(state[key], whole[key]) for key in whole), name
+
+
+def test_phases_on_one_worker_go_on_beside_other_workers_than_before(tmp_path: Path) -> None:
+    """Stopped in the phase in which one worker trains block after block."""
+    one, two = (tiny("epochs=3", *GREEDY_FIRST, f"workers={workers}") for workers in (1, 2))
+    assert one.parts[0].config.mode.cannot_move(one, two) is None
+    (whole,) = [rank["run"][0] for rank in on_workers(followed, 1, {"run": one}, tmp_path, None)]
+    on_workers(followed, 1, {"run": one}, tmp_path / "up", 1)
+    (state,) = [
+        rank["run"][0]
+        for rank in on_workers(followed, 2, {"run": two}, tmp_path / "up", None)
+        if rank["run"][0] is not None
+    ]
+    assert whole is not None
+    assert all(torch.equal(state[key], whole[key]) for key in whole)
+
+
+def test_a_worker_that_was_not_there_has_computed_nothing(tmp_path: Path) -> None:
+    one, two = (tiny("epochs=2", "mode.partition=[2]", f"workers={workers}") for workers in (1, 2))
+    on_workers(followed, 1, {"run": one}, tmp_path, 1)
+    folder = next((tmp_path / "run" / "checkpoint").iterdir())
+    before, new = (loaded(folder, rank, two)["progress"] for rank in (0, 1))
+    assert before["flops"] > new["flops"] == 0
+    assert before["peak_memory_bytes"] > new["peak_memory_bytes"] == 0
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "onecycle", "step"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +68,12 @@ def test_completion_knows_the_commands(
     monkeypatch.setenv("COMP_POINT", str(len(line)))
     cli.run(["-sc", "query=bash"], started=0.0)
     assert expected in capsys.readouterr().out.split()
+
+
+def test_overrides_may_stand_on_both_sides_of_an_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else what a command prints to go on with, which adds to the words given, would be refused."""
+    asked = ["seed=0,1", "-m", "epochs=0", f"hydra.sweep.dir={tmp_path}"]
+    assert cli.run(["train", *asked], started=0.0) == 2
+    assert "try epochs=1" in capsys.readouterr().err

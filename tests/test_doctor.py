@@ -58,3 +58,8 @@ def test_a_missing_package(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     monkeypatch.setattr(doctor, "installed_version", lambda name: None if name == "pandas" else "1.0")
     assert cli.run(["doctor"], started=0.0) == 1
     assert "pip install pandas" in capsys.readouterr().out
+
+
+def test_a_trial_has_data_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["doctor", "dataset=mnist"], started=0.0) == 2
+    assert "leave out dataset=mnist" in capsys.readouterr().err

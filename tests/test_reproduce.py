@@ -212,3 +212,11 @@ def test_the_readme_has_a_place_for_every_section(script: SimpleNamespace) -> No
 def test_every_part_has_a_section(script: SimpleNamespace) -> None:
     needed = [part for parts, _ in script.readme.SECTIONS.values() for part in parts]
     assert sorted(needed) == sorted(part.name for part in script.parts.PARTS)
+
+
+def test_runs_of_another_machine_are_never_added_to(script: SimpleNamespace, tmp_path: Path) -> None:
+    part = next(part for part in script.parts.PARTS if part.name == "mnist")
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "env.json").write_text('{"cpu": "Abacus"}')
+    outcome = script.main.carry_out(part, tmp_path, [["compare", "never=carried out"]])
+    assert outcome.left_out == f"{tmp_path} holds runs of another machine (Abacus); give another --output"

@@ -88,6 +88,12 @@ def test_updates_are_those_of_the_common_weights() -> None:
     assert work_of("mode=data", "aggregation=average", "aggregation.every=4")[0].updates == 2 / 6
 
 
+def test_segments_end_rounds_also_the_last_and_shorter_one() -> None:
+    """Six steps in segments of four and two, rounds of three: 3, 1 and 2 steps."""
+    common = ("mode=data", "aggregation=average", "aggregation.every=3")
+    assert work_of(*common, "evaluate_every_steps=4")[0].updates == 3 / 6
+
+
 def test_what_steps_not_alike_compute_is_not_counted() -> None:
     assert work_of("mode=sequential", "mode.partition=[2]") == []
     progress = Progress()

@@ -62,7 +62,8 @@ class DampedRule(Rule):
 
 @dataclass(kw_only=True)
 class Damped(Aggregation):
-    """w^(t+1) = w^t + alpha Δ. alpha = 1 is `replace`; alpha = 1/K is Jacobi averaging of K blocks.
+    """w^(t+1) = w^t + alpha Δ. alpha = 1 is `replace` (the mean, where there are
+    replicas); alpha = 1/K is Jacobi averaging of K blocks.
 
     Attributes:
         alpha: In (0, 1].

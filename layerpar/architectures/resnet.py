@@ -34,19 +34,19 @@ class Residual(nn.Module):
             )
         )
 
-    def shortcut(self, activation: Tensor) -> Tensor:
-        """The input, brought to the shape of the output."""
-        if self.stride == 1:
-            return activation
-        kept = activation[:, :, :: self.stride, :: self.stride]
-        return F.pad(kept, (0, 0, 0, 0, 0, self.new_channels))
-
     def forward(self, activation: Tensor) -> Tensor:
-        return (self.branch(activation) + self.shortcut(activation)).relu_()
+        return (self.branch(activation) + shortcut(activation, self.stride, self.new_channels)).relu_()
 
     def halves(self) -> list[nn.Module]:
         """Two layers that compute the same, with the same weights."""
         return [Opening(self), Closing(self)]
+
+
+def shortcut(activation: Tensor, stride: int, new_channels: int) -> Tensor:
+    """The input of a residual block, brought to the shape of its output."""
+    if stride == 1:
+        return activation
+    return F.pad(activation[:, :, ::stride, ::stride], (0, 0, 0, 0, 0, new_channels))
 
 
 class Opening(nn.Module):
@@ -54,12 +54,12 @@ class Opening(nn.Module):
 
     def __init__(self, block: Residual) -> None:
         super().__init__()
-        self._shortcut = block.shortcut
+        self._stride, self._new_channels = block.stride, block.new_channels
         self.branch = block.branch[:3]
 
     def paths(self, activation: Tensor) -> tuple[Tensor, Tensor]:
         """What goes through the second convolution, and what goes past it."""
-        return self.branch(activation), self._shortcut(activation)
+        return self.branch(activation), shortcut(activation, self._stride, self._new_channels)
 
     def forward(self, activation: Tensor) -> Tensor:
         return torch.cat(self.paths(activation), dim=1)

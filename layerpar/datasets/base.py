@@ -168,7 +168,7 @@ class Dataset:
         return 0
 
     def info(self) -> DatasetInfo:
-        """Sizes and shapes, reading as little as possible; called once before any worker starts.
+        """Sizes and shapes, reading as little as possible; called before any worker starts, and by each.
 
         Raises:
             UserError: files are missing or unreadable; names the file, where to put it and the config key.

@@ -60,6 +60,12 @@ def num_blocks(blocks: Any, choice: Any, *, workers: int, num_layers: int) -> in
     return {"workers": workers, "layers": num_layers}.get(blocks, blocks)
 
 
+def cannot_move(blocks: Any, choice: Any) -> str | None:
+    """Why a run whose network is cut so cannot go on with another number of workers; None if it can."""
+    by_workers = blocks == "workers" and not isinstance(choice, list)
+    return "mode.blocks=workers makes as many blocks as workers" if by_workers else None
+
+
 def check_choice(choice: Any) -> None:
     """Refuse a `mode.partition` that is neither a way to cut nor a list of cuts."""
     if not isinstance(choice, list):

@@ -70,7 +70,8 @@ class Replica:
 
 
 class LocalSGDEngine(BackpropEngine):
-    """Backpropagation on each worker's own copy; a round has `aggregation.every` steps or ends with an epoch.
+    """Backpropagation on each worker's own copy; a round has `aggregation.every` steps or ends with
+    its segment.
 
     Each worker keeps its own optimizer state over the rounds. BatchNorm's running statistics become their
     mean over the workers when a round ends. Waiting is the whole time of the all-reduce: nothing hides it.

@@ -34,7 +34,7 @@ class Boundaries:
         grid: Where this worker stands.
         outputs: What each block of the network puts out for some blank samples.
         blocks: This worker's, consecutive.
-        queue_depth: Messages that a sender may be ahead of its receiver.
+        queue_depth: Messages that may be under way, and receives that wait for more.
     """
 
     def __init__(

@@ -67,7 +67,7 @@ def build_stream(workload: Workload, grid: Grid, plan: Plan, *, queue_depth: int
         workload: What to train.
         grid: Where this worker stands.
         plan: Who trains what.
-        queue_depth: Messages that a sender may be ahead of its receiver.
+        queue_depth: Messages that may be under way, and receives that wait for more.
     """
     outputs, mine = block_outputs(workload, plan), plan.placement[grid.position]
     boundaries = Boundaries(workload, grid, outputs, mine, queue_depth=queue_depth)

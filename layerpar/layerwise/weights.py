@@ -73,19 +73,20 @@ class WeightsEngine(ChainEngine):
         """Every owner's live blocks become those of the frozen networks of its chain. Collective."""
         for position, layers in enumerate(self._placement):
             mine = position == self._grid.position
-            held = [_tensors(self._frozen[index]) for index in layers]
-            live = [_tensors(self._workload.network.layers[index]) for index in layers]
-            source = [tensor for layer in (live if mine else held) for tensor in layer]
-            targets = [tensor for layer in held for tensor in layer]
-            for dtype in sorted({tensor.dtype for tensor in source}, key=str):
-                chosen = [index for index, tensor in enumerate(source) if tensor.dtype == dtype]
+            held = [tensor for index in layers for tensor in _tensors(self._frozen[index])]
+            live = [tensor for index in layers for tensor in _tensors(self._workload.network.layers[index])]
+            for dtype in sorted({tensor.dtype for tensor in held}, key=str):
+                targets = [tensor for tensor in held if tensor.dtype == dtype]
+                sizes = [tensor.numel() for tensor in targets]
                 with self._workload.stopwatch.exchanging():
-                    message = torch.cat([source[index].flatten() for index in chosen])
+                    if mine:
+                        message = torch.cat([tensor.flatten() for tensor in live if tensor.dtype == dtype])
+                    else:
+                        message = torch.empty(sum(sizes), dtype=dtype, device=targets[0].device)
                 self._broadcast(message, position)
                 with self._workload.stopwatch.exchanging():
-                    pieces = message.split([source[index].numel() for index in chosen])
-                    for index, piece in zip(chosen, pieces, strict=True):
-                        targets[index].copy_(piece.view_as(targets[index]))
+                    for target, piece in zip(targets, message.split(sizes), strict=True):
+                        target.copy_(piece.view_as(target))
 
     def _broadcast(self, message: Tensor, position: int) -> None:
         others = self._grid.chain_length - 1

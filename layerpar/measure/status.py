@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
-from layerpar.errors import require
+from layerpar.errors import UserError, require
 from layerpar.measure.writing import overwrite_json
 from layerpar.paths import RunDirectory
 
@@ -85,4 +85,8 @@ def _lock(file: IO[str], kind: int) -> bool:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise UserError(
+            f"{file.name} cannot be locked ({error.strerror}); try hydra.run.dir=… on another file system"
+        ) from error
     return True

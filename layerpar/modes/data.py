@@ -33,7 +33,8 @@ class DataParallelEngine(BackpropEngine):
     """Backpropagation through `DistributedDataParallel`, which averages gradients during backward.
 
     Waiting is the time between the last gradient that this rank computed and the end of backward: the
-    part of the exchange that computing did not hide.
+    part of the exchange that computing did not hide. On GPUs backward returns before that part has passed,
+    so there little of it is counted.
     """
 
     def __init__(self, workload: Workload, mode: Data, *, shard: slice) -> None:
@@ -115,6 +116,11 @@ class Data(Mode):
         require(
             batch_size % workers == 0,
             f"data: workers={workers} does not divide batch_size={batch_size}; try batch_size={nearest}",
+        )
+        require(
+            not self.static_graph or self.microbatches == 1,
+            "data: mode.static_graph=true fails in torch where gradients of micro-batches add up; "
+            "try mode.static_graph=false",
         )
         share = batch_size // workers
         require_divisor("mode.microbatches", self.microbatches, share, f"the {share} samples of a worker")

@@ -36,7 +36,7 @@ class Layerwise(Mode):
             each block but the first, such as [4].
         exchange: What crosses between workers: `activations`, streamed every step, or `weights`, once a
             round of `aggregation.every` steps; `auto`: activations where the objective can do with them.
-        queue_depth: Messages that a sender may be ahead of its receiver.
+        queue_depth: Messages that may be under way across a boundary, and receives that wait for more.
         replicas: R, chains of workers side by side.
     """
 
@@ -123,8 +123,9 @@ class Layerwise(Mode):
             return None
         if self.replicas > 1:
             return "replicas share every batch"
-        if self.blocks == "workers" and not isinstance(self.partition, list):
-            return "mode.blocks=workers makes as many blocks as workers"
+        why = cuts.cannot_move(self.blocks, self.partition)
+        if why is not None:
+            return why
         if before.aggregation.name != "replace":
             return f"aggregation={before.aggregation.name} remembers something for each worker"
         if getattr(before.architecture, "dropout", 0) > 0:

@@ -78,6 +78,9 @@ class Sequential(Mode):
     def num_blocks(self, workers: int, num_layers: int) -> int:
         return cuts.num_blocks(self.blocks, self.partition, workers=workers, num_layers=num_layers)
 
+    def cannot_move(self, before: RunSpec, after: RunSpec) -> str | None:
+        return None if before.workers == after.workers else cuts.cannot_move(self.blocks, self.partition)
+
     def engine(self, workload: Workload) -> Engine:
         num_blocks = self.num_blocks(workload.config.workers, len(workload.network.layers))
         build_head = partial(heads.build, self.head, num_classes=workload.info.num_classes)

@@ -192,7 +192,10 @@ class Delayed(Objective):
         return [*below, Message(GRADIENT, "up", tuple(activation.shape[1:]), activation.dtype)]
 
     def cost(self, seconds: LayerSeconds, *, exchange: str) -> BlockCost:
-        return costs.delayed(seconds, recompute=self.recompute, stash=self.stash and not self.recompute)
+        late = self.link_delay > 0  # else each gradient meets the weights and the graph of its forward
+        return costs.delayed(
+            seconds, recompute=late and self.recompute, stash=late and self.stash and not self.recompute
+        )
 
     def block(self, spec: BlockSpec) -> Block:
         delay = self.link_delay * (spec.num_blocks - 1 - spec.index)

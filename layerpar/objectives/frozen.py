@@ -40,7 +40,7 @@ class Frozen(Objective):
     """Block Jacobi, or additive Schwarz in weight space: the parallel layer-wise algorithm taken literally
     (Sharun & Zykina, PCT 2025). Exchanges weights; a round is `aggregation.every` steps.
 
-    Running statistics of the frozen layers are not touched: they normalise by the batch, as in training.
+    Frozen layers normalise by the batch, as in training; their running statistics are those of their owners.
     """
 
     def cannot(self, exchange: str) -> str | None:

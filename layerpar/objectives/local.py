@@ -59,9 +59,10 @@ class LocalBlock(Block):
         with self._autocast():
             logits = outputs if self._head is None else self._head(outputs)
             loss = cross_entropy = nn.functional.cross_entropy(logits, labels)
-            if self._projection is not None:
-                matching = similarity_loss(self._projection(outputs), labels, self._num_classes)
-                loss = (1 - self._similarity) * cross_entropy + self._similarity * matching
+            projected = None if self._projection is None else self._projection(outputs)
+        if projected is not None:
+            matching = similarity_loss(projected, labels, self._num_classes)
+            loss = (1 - self._similarity) * cross_entropy + self._similarity * matching
         self._share(loss).backward()
         self._losses.append(cross_entropy.detach())
         return {}

@@ -25,7 +25,8 @@ def similarity_loss(activations: Tensor, labels: Tensor, num_classes: int) -> Te
     """Mean squared difference between the similarities of activations and those of their one-hot labels.
 
     Feature maps count by each channel's deviation over positions, sequences by each feature's deviation over
-    time, as in the authors' code; one position alone counts as it is.
+    time, as in the authors' code; one position alone counts as it is. It computes in
+    fp32 where it is called outside of autocast.
 
     Args:
         activations: (batch, channel, height, width), (batch, time, feature) or (batch, feature), projected.

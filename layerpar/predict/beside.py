@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from layerpar.config import RunConfig, load
 from layerpar.errors import UserError
@@ -21,7 +20,7 @@ from layerpar.predict import kinds as layer_kinds
 from layerpar.predict import measuring, recorded
 from layerpar.predict.layers import Layers
 from layerpar.predict.links import Link
-from layerpar.predict.methods import method
+from layerpar.predict.methods import is_predicted, method
 from layerpar.predict.recorded import Times
 from layerpar.results.load import Runs
 
@@ -59,9 +58,9 @@ def with_predictions(runs: Runs, link: Link) -> Runs:
       block had a worker of its own;
     - `predicted_link`: the link's name.
 
-    NaN for runs of several phases, for those that did not end well or whose `run.yaml` is damaged, and where
-    no run of the same network on the same hardware has recorded the times of its layers, as those do that
-    measure them to cut it.
+    NaN for runs of several phases or of a user's own mode, for those that did not end well or whose
+    `run.yaml` is damaged, and where no run of the same network on the same hardware has recorded the times
+    of its layers, as those do that measure them to cut it.
 
     Args:
         runs: As `load` gives them.
@@ -89,9 +88,9 @@ def _finished(runs: Runs) -> Iterator[_Finished]:
     for run in runs.summaries[runs.summaries["status"] == "done"].to_dict("records"):
         try:
             config = load(RunDirectory(Path(run["path"])).run_yaml)
-        except (UserError, YAMLError, OmegaConfBaseException):
+        except (UserError, OmegaConfBaseException):
             continue  # damaged since; what was measured stands in other files
-        if not config.phases:
+        if not config.phases and is_predicted(config.mode):
             alone = config.mode.has_objective and run["settings"].get("mode.replicas") == 1
             yield _Finished(
                 run["path"],

@@ -106,6 +106,7 @@ def choose(
             0 < value < math.inf,
             f"bandwidth={value:g} is no bandwidth: nothing would ever arrive; try bandwidth=1 (Gbit/s)",
         )
+    require(bool(names or bandwidths), "link= names no link; try link=1gbit")
     for name in names:
         if name not in LINKS:
             raise UserError(f"link={name} is not known; try link=1gbit (one of {', '.join(LINKS)})")

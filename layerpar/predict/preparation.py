@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
@@ -12,7 +11,7 @@ import torch
 from layerpar.config import RunConfig
 from layerpar.datasets.base import DatasetInfo
 from layerpar.errors import UserError, require
-from layerpar.measure.environment import cpu_name
+from layerpar.measure.environment import available_memory_bytes, cpu_name
 from layerpar.partition.layer_times import BuildHead
 from layerpar.predict import kinds as layer_kinds
 from layerpar.predict import measuring, recorded
@@ -149,4 +148,4 @@ def _check_recorded(given: Recorded, config: RunConfig, heads: dict[str, BuildHe
 def _memory_bytes(device: torch.device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.get_device_properties(device).total_memory)
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return float(available_memory_bytes())

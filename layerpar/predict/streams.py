@@ -56,7 +56,7 @@ def stream_tasks(
         seconds: Of each block.
         crossings: What crosses after each worker but the last.
         steps: Of the segment.
-        queue_depth: Messages that a sender may be ahead of its receiver.
+        queue_depth: Messages that may be under way, and receives that wait for more.
     """
     channels: list[Channel] = []
     down: list[tuple[int, ...]] = []

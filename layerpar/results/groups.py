@@ -9,7 +9,7 @@ import pandas as pd
 
 from layerpar.results.load import Runs
 from layerpar.results.settings import describe, differing, group_key
-from layerpar.results.speedup import BASELINE, with_speed_up
+from layerpar.results.speedup import BASELINE, with_speed_up, work
 from layerpar.results.verdicts import half_width
 
 TASK = ["dataset", "architecture", "depth", "width"]
@@ -70,13 +70,14 @@ IDENTITY = [
 def summarise(runs: Runs, *, baseline: str = BASELINE) -> pd.DataFrame:
     """One row per group of runs that differ in their seed only, in the order of tasks and then modes.
 
-    Each of `MEASURES` is the mean over the runs that have it (finished ones; `time_to_target_seconds` also
-    counts diverged ones, as infinite), beside `…_std`, the sample standard deviation (NaN below two runs or
-    where a run is infinite), `…_ci95`, half of the mean's 95 % confidence interval, and `…_count`. Further
+    Each of `MEASURES` is the mean over the seeds that have it (of finished runs; `time_to_target_seconds`
+    also counts diverged ones, as infinite; runs with the same seed are one value, their mean), beside
+    `…_std`, the sample standard deviation (NaN below two seeds or where one is infinite), `…_ci95`, half of
+    the mean's 95 % confidence interval, and `…_count`, the seeds. Further
     columns: those of `IDENTITY`, `settings` (what tells the group from others that look alike), `num_runs`,
     `statuses` such as `2 done, 1 diverged`, `num_done`, `num_reached` (runs that reached the target),
-    `contended`, `is_unit`, `scaled` (speed-up is that of weak scaling),
-    `messages`, `speed_up_missing` and `by_seed`: for each seed, the measures.
+    `contended`, `is_unit`, `scaled` (speed-up is that of weak scaling), `messages`, `speed_up_missing`,
+    `work` (groups with the same can be compared) and `by_seed`: for each seed, the measures.
 
     Args:
         runs: As `load` gives them.
@@ -94,13 +95,15 @@ def summarise(runs: Runs, *, baseline: str = BASELINE) -> pd.DataFrame:
     measured = rows[MEASURES].astype(float)
     of_finished = [measure for measure in MEASURES if measure != "time_to_target_seconds"]
     measured[of_finished] = measured[of_finished].where(done)
-    groups = rows[IDENTITY].groupby(group).first().join(_means(measured, group))
+    of_seeds = measured.groupby([group, rows["seed"]], dropna=False).mean()
+    groups = rows[IDENTITY].groupby(group).first().join(_means(of_seeds))
     members = rows.groupby(group)
     for column in ("num_parameters", "num_blocks"):
         groups[column] = groups[column].astype("Int64")
     groups["num_runs"] = members.size()
     groups["num_done"] = done.groupby(group).sum()
     groups["num_reached"] = rows["time_to_target_seconds"].map(math.isfinite).groupby(group).sum()
+    groups["work"] = members["settings"].first().map(_work)
     groups["contended"] = members["contended"].any()
     groups["is_unit"] = members["is_unit"].any()
     groups["scaled"] = members["scaled"].any()
@@ -110,9 +113,7 @@ def summarise(runs: Runs, *, baseline: str = BASELINE) -> pd.DataFrame:
         ("speed_up_missing", rows["speed_up_missing"].where(done)),
     ):
         groups[column] = source.groupby(group).agg(lambda texts: list(dict.fromkeys(texts.dropna())))
-    by_seed = [
-        measured.loc[chosen.index].groupby(chosen["seed"]).mean().to_dict("index") for _, chosen in members
-    ]
+    by_seed = [of_seeds.loc[number].to_dict("index") for number in groups.index]
     groups["by_seed"] = pd.Series(by_seed, index=groups.index, dtype=object)
     groups["settings"] = _disambiguated(groups, members["settings"].first())
     by = [*TASK, "order", "label", "aggregation", "workers", "threads_per_worker", "settings"]
@@ -124,6 +125,11 @@ def by_task(groups: pd.DataFrame) -> list[pd.DataFrame]:
     return [task for _, task in groups.groupby(TASK, sort=False, dropna=False)]
 
 
+def _work(settings: dict[str, Any]) -> frozenset[tuple[str, Any]]:
+    """What runs have in common whose seconds can be compared, whatever their seeds."""
+    return frozenset(item for item in work(settings) if item[0] != "seed")
+
+
 def _with_accepted(runs: Runs) -> pd.DataFrame:
     """The runs with `accepted_fraction`: the share of its steps that a trust region took, NaN for others."""
     logged = "aggregation/accepted_fraction"
@@ -133,10 +139,11 @@ def _with_accepted(runs: Runs) -> pd.DataFrame:
     return runs.summaries.assign(accepted_fraction=runs.summaries["path"].map(last))
 
 
-def _means(measured: pd.DataFrame, group: pd.Series[int]) -> pd.DataFrame:
-    grouped = measured.groupby(group)
+def _means(of_seeds: pd.DataFrame) -> pd.DataFrame:
+    """Over the seeds of every group; repeats with one seed are one value, since most repeat to the bit."""
+    grouped = of_seeds.groupby(level=0)
     mean, count = grouped.mean(), grouped.count()
-    finite = measured.where(measured.abs() != math.inf).groupby(group)
+    finite = of_seeds.where(of_seeds.abs() != math.inf).groupby(level=0)
     std = finite.std().where(mean.abs() != math.inf)
     ci95 = std.combine(count, lambda one, two: pd.Series(map(half_width, one, two), index=one.index))
     return mean.join([std.add_suffix("_std"), ci95.add_suffix("_ci95"), count.add_suffix("_count")])

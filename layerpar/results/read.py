@@ -67,7 +67,7 @@ def read_run(root: Path) -> dict[str, Any]:
         **{key: summary.get(key) for key in NUMBERS},
         "status": state,
         "time_to_target_seconds": _time_to_target(summary, state),
-        "contended": bool(summary.get("contended")),
+        "contended": bool(summary.get("contended") or summary.get("paused_seconds")),
         "ranks": ranks,
         **_over_ranks(ranks, summary.get("steps")),
         **_work(summary),

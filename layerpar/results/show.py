@@ -18,6 +18,7 @@ from layerpar.results.load import find_run_directories, load
 from layerpar.results.plots.draw import draw
 from layerpar.results.report import render
 from layerpar.results.tables import comparison_tables
+from layerpar.results.words import CONTENDED
 
 MEBIBYTE = 2**20
 
@@ -49,7 +50,7 @@ def show_run(root: Path, console: Console) -> None:
             "do not quote these seconds"
         )
     if summary["contended"]:
-        say("contended: more threads than cores, or a shared GPU; do not quote these seconds")
+        say(f"contended: {CONTENDED}; do not quote these seconds")
     say(f"run directory: {root}")
 
 

@@ -29,6 +29,9 @@ WORK_KEYS = (
 WORK_GROUPS = ("dataset.", "architecture.", "launcher.")
 """With `WORK_KEYS`: what makes two runs the same work on the same machine."""
 
+FOLLOWING = ("launcher.cpus_per_worker",)
+"""Follows from the threads of a worker, which a speed-up may compare."""
+
 GROWING = ("batch_size", "dataset.num_train", "dataset.train_limit")
 """What weak scaling lets grow with the workers."""
 
@@ -104,7 +107,9 @@ def with_speed_up(runs: pd.DataFrame, *, baseline: str = BASELINE) -> pd.DataFra
 def work(settings: dict[str, Any]) -> frozenset[tuple[str, Any]]:
     """The part of a run's settings that a speed-up compares under."""
     return frozenset(
-        item for item in settings.items() if item[0] in WORK_KEYS or item[0].startswith(WORK_GROUPS)
+        (key, value)
+        for key, value in settings.items()
+        if key in WORK_KEYS or (key.startswith(WORK_GROUPS) and key not in FOLLOWING)
     )
 
 

@@ -13,12 +13,8 @@ from layerpar.results.groups import by_task, summarise
 from layerpar.results.load import Runs
 from layerpar.results.speedup import BASELINE, RULE, SCALED_RULE
 from layerpar.results.verdicts import conclusion
-from layerpar.results.words import NOTHING, compact, counted
+from layerpar.results.words import CONTENDED, NOTHING, compact, counted
 
-CONTENDED = (
-    "* contended: more threads than cores, workers that share a GPU, or runs side by side; "
-    "do not quote these seconds"
-)
 INTERVAL = "±: half of the 95 % confidence interval of a mean over {runs} (Student's t)"
 VERDICTS = (
     "verdict: against the {baseline} runs of the same seeds, where the mean difference exceeds its 95 % "
@@ -146,7 +142,7 @@ def _notes(records: list[dict[Hashable, Any]]) -> list[str]:
         )
         notes += [f"no speed-up of {named}: {reason}" for reason in group["speed_up_missing"]]
     if any(group["contended"] for group in records):
-        notes.append(CONTENDED)
+        notes.append(f"* contended: {CONTENDED}; do not quote these seconds")
     units = [group for group in records if group["is_unit"] and group["settings"]]
     notes += [f"the unit of speed-up: {unit['label']}, {unit['settings']}" for unit in units]
     return notes + [message for group in records for message in group["messages"]]

@@ -75,8 +75,8 @@ def compare(own: Mapping[Hashable, Any], other: Mapping[Hashable, Any], measure:
 def against_baseline(group: Mapping[Hashable, Any]) -> str | None:
     """Speed and accuracy beside the baseline's runs of the same seeds, such as `faster, level accuracy`.
 
-    None for the baseline itself, for other amounts of work, and below two seeds. Seconds of contended runs
-    are no ground for a verdict.
+    None for the baseline itself, for other amounts of work, and below two seeds (not runs). Seconds of
+    contended runs are no ground for a verdict.
     """
     if group["is_unit"] or group["scaled"]:
         return None
@@ -100,7 +100,8 @@ def conclusion(groups: pd.DataFrame) -> str | None:
     """
     finished = groups[(groups["num_done"] > 0) & ~groups["contended"]]
     targets = finished["target_accuracy"].dropna().unique()
-    if len(finished) < 2 or len(targets) > 1 or finished["batch_size"].nunique() > 1:
+    alike = finished["work"].nunique() == 1 and finished["target_accuracy"].nunique(dropna=False) == 1
+    if len(finished) < 2 or not alike:
         return None
     measure = "time_to_target_seconds" if len(targets) else "train_seconds"
     first, second = finished.sort_values(measure, kind="stable").head(2).to_dict("records")
@@ -108,10 +109,12 @@ def conclusion(groups: pd.DataFrame) -> str | None:
     if not math.isfinite(seconds):
         return f"No way of training always reaches {targets[0]:.2%}." if len(targets) else None
     what = f"Fastest to {targets[0]:.2%}" if len(targets) else "Fastest"
-    begin = f"{what}: {_name(first)}, {number(seconds)} s"
+    begin = f"{what}: {_name(first, finished)}, {number(seconds)} s"
     if math.isinf(longer):
         return f"{begin}; no other always gets there."
-    ahead = f"{begin}; next: {_name(second)}, {number(longer)} s ({longer / seconds:.2f} times as long)"
+    ahead = (
+        f"{begin}; next: {_name(second, finished)}, {number(longer)} s ({longer / seconds:.2f} times as long)"
+    )
     difference = compare(second, first, measure)
     verdict = difference.verdict(less="", more="ahead")
     if verdict is None:
@@ -122,5 +125,13 @@ def conclusion(groups: pd.DataFrame) -> str | None:
     return f"{ahead}. The difference is within its 95 % interval {over}: level."
 
 
-def _name(group: Mapping[Hashable, Any]) -> str:
-    return ", ".join(part for part in (group["label"], group["settings"]) if part)
+def _name(group: Mapping[Hashable, Any], groups: pd.DataFrame) -> str:
+    """Its label, and what tells it from the other groups with that label."""
+    alike = groups[groups["label"] == group["label"]]
+    own = {
+        "aggregation": str(group["aggregation"]),
+        "workers": counted(group["workers"], "worker"),
+        "threads_per_worker": counted(group["threads_per_worker"], "thread"),
+    }
+    told = [words for column, words in own.items() if alike[column].nunique(dropna=False) > 1]
+    return ", ".join(part for part in (group["label"], *told, group["settings"]) if part)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+CONTENDED = "more threads than cores, a shared GPU, other runs beside it, or a pause"
+"""What takes the meaning from a run's seconds."""
+
 NOTHING = "-"
 
 

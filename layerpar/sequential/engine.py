@@ -102,12 +102,15 @@ class SequentialEngine:
         pass  # a block's turn may come long after
 
     def state_dict(self) -> dict[str, Any]:
-        return {"step": self._step, "blocks": [block.state_dict() for block in self._blocks]}
+        return {
+            "step": self._step,
+            "blocks": {str(block.index): block.state_dict() for block in self._blocks},
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._step = state["step"]
-        for block, saved in zip(self._blocks, state["blocks"], strict=True):
-            block.load_state_dict(saved)
+        for block in self._blocks:
+            block.load_state_dict(state["blocks"][str(block.index)])
         self._features.clear()
 
     @property

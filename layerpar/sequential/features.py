@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 from torch import Tensor
 
+from layerpar.measure.environment import available_memory_bytes
 from layerpar.transport.links import Wire
 
 
@@ -50,7 +49,7 @@ def worth_keeping(wires: list[Wire], num_samples: int, device: torch.device) -> 
     if device.type == "cuda":
         limit = torch.cuda.mem_get_info(device)[0] // 2
     else:
-        limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        limit = available_memory_bytes() // 2
     kept: list[bool] = []
     before = 0  # a block's cache is filled from that of the block before
     for wire in wires:

@@ -51,6 +51,9 @@ def effective(config: RunConfig) -> dict[str, Any]:
         flat[f"phases.{phase.name}.epochs"] = phase.config.epochs
         for group in (group for group in GROUPS if group in phase.own and _obeys(phase.config, group)):
             flat |= dict(_leaves(getattr(phase.config, group), f"phases.{phase.name}.{group}"))
+    if config.num_workers != config.workers:  # `blocks=workers` means those that were asked for
+        named = [key for key, value in flat.items() if key.endswith("mode.blocks") and value == "workers"]
+        flat |= dict.fromkeys(named, config.workers)
     return {key: value for key, value in flat.items() if key not in WITHOUT_EFFECT}
 
 

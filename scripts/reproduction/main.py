@@ -1,8 +1,8 @@
 """Regenerate the README's section Results and its figures.
 
-With --long also what takes hours. Pages appear in outputs/reproduce/index.md; those of the README's results
-that were measured are renewed from them. Given again, it goes on where it stopped. Data sets are looked for in
-$LAYERPAR_DATA or data/, else downloaded; what needs one that cannot be had is left out, saying so.
+With --long also what takes hours. Pages appear in outputs/reproduce/index.md; of the README's results those
+that were measured are renewed from them. Given again, it goes on where it stopped. Data sets are looked for
+in $LAYERPAR_DATA or data/, else downloaded; what needs one that cannot be had is left out, saying so.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import time
 from contextlib import redirect_stderr
 from pathlib import Path
 
-from pages import Outcome, index, note_commit
+from pages import Outcome, index, machines, note_commit
 from parts import PARTS, Part
 from readme import fill, measured, sections
 from rich.console import Console
 
 from layerpar import cli
+from layerpar.measure.environment import cpu_name
 from layerpar.results.show import show_sweep
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -28,6 +29,10 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 def carry_out(part: Part, folder: Path, commands: list[list[str]]) -> Outcome:
     """Run one part to its end, whatever that is, and put all of it in one table in its folder."""
     begun = time.time()
+    others = machines(folder) - {cpu_name()}
+    if others:
+        why = f"{folder} holds runs of another machine ({', '.join(sorted(others))}); give another --output"
+        return Outcome(part, commands, 0.0, why)
     for arguments in commands:
         said = io.StringIO()
         with redirect_stderr(said):
@@ -36,7 +41,8 @@ def carry_out(part: Part, folder: Path, commands: list[list[str]]) -> Outcome:
         if code >= 128:
             sys.exit(code)
         if code == 2:
-            return Outcome(part, commands, time.time() - begun, said.getvalue().strip().splitlines()[-1])
+            words = said.getvalue().strip().splitlines() or [f"a run was refused; see {folder}"]
+            return Outcome(part, commands, time.time() - begun, words[-1])
         for weights in folder.rglob("model.pt"):
             weights.unlink()  # gigabytes that no page shows
     if len(commands) > 1:

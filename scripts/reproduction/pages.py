@@ -51,6 +51,11 @@ def note_commit(folder: Path) -> None:
     noted.write_text("\n".join(dict.fromkeys([*before, commit])) + "\n")
 
 
+def machines(folder: Path) -> set[str]:
+    """The processors that the runs in a folder were made on."""
+    return {json.loads(path.read_text())["cpu"] for path in folder.rglob("env.json")}
+
+
 def _machine(outputs: Path) -> list[str]:
     """The machine and the versions of any run, as a list."""
     for path in sorted(outputs.rglob("env.json")):

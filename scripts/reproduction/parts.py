@@ -22,7 +22,8 @@ class Part:
         figures: The figures of it that the README shows.
         real_data: It reads a published data set, which a repacked copy may stand for.
         predicted: The link over which the figures show predictions too, None for measurements only.
-        long: It takes hours: only with `--long` or by name, and from epoch to epoch it can be stopped and gone on with.
+        long: It takes hours: only with `--long` or by name, and it can be stopped at every epoch and gone on
+            with.
     """
 
     name: str
@@ -136,5 +137,6 @@ PARTS = (
     blocks        39        3.0
     cifar10       21
 
-The steps of a sweep are as many as make its shortest serial run last two seconds; so depths come in two sweeps.
+The steps of a sweep are as many as make its shortest serial run last two seconds; so depths come in two
+sweeps.
 """

@@ -1,6 +1,9 @@
+from copy import deepcopy
+
 import pytest
 import torch
 from families import configured
+from torch import nn
 
 from layerpar.architectures.resnet import Residual, ResNet
 
@@ -69,3 +72,11 @@ def test_fine_layers_own_every_tensor_once():
     )
     owned = [name for layer in range(14) for name in network.names(layer, layer + 1)]
     assert sorted(owned) == sorted(network.plain.state_dict())
+
+
+def test_a_copy_of_half_a_block_copies_its_own_weights_only():
+    for half in Residual(4, 8, stride=2).halves():
+        copied: dict[int, object] = {}
+        deepcopy(half, copied)
+        weights = [value for value in copied.values() if isinstance(value, nn.Parameter)]
+        assert len(weights) == len(list(half.parameters()))

@@ -171,3 +171,13 @@ def test_what_cannot_run_is_refused_with_the_repair(name: str) -> None:
     with pytest.raises(UserError) as refused:
         check(sequential(*overrides))
     assert repair in str(refused.value)
+
+
+def test_as_many_blocks_as_workers_cannot_go_on_with_other_workers() -> None:
+    def reason(*overrides: str) -> str | None:
+        before, after = (tiny("mode=sequential", f"workers={count}", *overrides) for count in (2, 4))
+        return before.mode.cannot_move(before, after)
+
+    assert reason() == "mode.blocks=workers makes as many blocks as workers"
+    assert reason("mode.blocks=2") is None
+    assert reason("mode.partition=[2]") is None

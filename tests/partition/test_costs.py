@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import composed
 
 from layerpar.partition import costs
 from layerpar.partition.cuts import BlockCost, balanced, predicted_loads
@@ -120,3 +121,14 @@ def test_costs_grow_with_the_clock(layers: list[list[int]], factor: int, data: s
     slower = Times(*[[factor * value for value in column] for column in columns])
     for build in (costs.local, costs.local_weights, costs.frozen):
         assert build(slower)(first, last) == factor * build(times)(first, last)
+
+
+@pytest.mark.parametrize("option", ["recompute", "stash"])
+def test_exact_gradients_need_neither_second_forwards_nor_old_weights(option: str) -> None:
+    def cost(link_delay: int, value: str) -> float:
+        overrides = (f"objective.link_delay={link_delay}", f"objective.{option}={value}")
+        objective = composed("objective=delayed", *overrides).objective
+        return objective.cost(DIGITS, exchange="activations")(0, 2)
+
+    assert cost(0, "true") == cost(0, "false")
+    assert cost(1, "true") > cost(1, "false") or option == "recompute"

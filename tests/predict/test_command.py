@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from tiny import TINY, composed, launched
+from tiny import TINY, composed, launched, tiny
 
 from layerpar import cli
+from layerpar.errors import UserError
 from layerpar.paths import RunDirectory, config_directory
-from layerpar.predict import recorded
+from layerpar.predict import preparation, recorded
+from layerpar.predict.methods import is_predicted, method
 from layerpar.predict.preparation import prepare
 from layerpar.predict.ways import compose_ways
 
@@ -96,6 +100,7 @@ def test_the_table_says_that_it_predicts_and_what_cannot_be(
     ("arguments", "message"),
     [
         (["link=wlan"], "link=wlan is not known; try link=1gbit"),
+        (["link="], "link= names no link; try link=1gbit"),
         (["bandwidth=0"], "bandwidth=0 is no bandwidth: nothing would ever arrive; try bandwidth=1"),
         (["workers=0"], "workers=0 is too small; try workers=1"),
         (["workers=two"], "workers=two is no list of numbers; try workers=1,2,4"),
@@ -133,3 +138,22 @@ def test_depth_grows_with_workers_over_the_layers_that_were_measured(output: Pat
     grown = study.deeper(63, layers_per_worker=4)
     assert grown is not None
     assert (grown.num_layers, grown.workers) == (64, [16])
+
+
+def test_a_mode_that_nothing_predicts_is_named() -> None:
+    with pytest.raises(UserError, match=r"nothing predicts mode=mine; leave out its variant"):
+        method(SimpleNamespace(name="mine"), tiny(), 10)
+    assert not is_predicted(SimpleNamespace(name="mine"))
+    assert is_predicted(tiny().mode)
+
+
+def test_a_damaged_run_is_refused_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run.yaml").write_text("a: [")
+    (tmp_path / "metrics.jsonl").write_text("")
+    assert cli.run(["predict", *TINY, f"--from={tmp_path}"], started=0.0) == 2
+    assert "run.yaml is damaged" in capsys.readouterr().err
+
+
+def test_memory_is_what_a_container_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("layerpar.measure.limits.memory_limit", lambda: 2**20)
+    assert preparation._memory_bytes(torch.device("cpu")) == 2**20

@@ -9,6 +9,7 @@ from recorded import write_ended, write_run
 
 from layerpar.results.groups import by_task, summarise
 from layerpar.results.load import load
+from layerpar.results.verdicts import conclusion
 
 
 def groups_of(root):
@@ -24,6 +25,19 @@ def test_a_group_is_mean_deviation_and_interval_over_seeds(tmp_path):
     assert group["train_seconds_std"] == pytest.approx(stdev(seconds))
     assert group["train_seconds_ci95"] == pytest.approx(4.302653 * stdev(seconds) / math.sqrt(3))
     assert (group["num_runs"], group["num_done"], group["statuses"]) == (3, 3, "3 done")
+
+
+def test_repeats_with_one_seed_are_one_value(tmp_path):
+    """Most ways repeat to the bit: an interval over repeats would be zero, and every difference real."""
+    for repeat, value in enumerate([9.0, 11.0]):
+        write_run(tmp_path / f"a{repeat}", measured={"train_seconds": value, "test_accuracy": 0.9})
+    (group,) = groups_of(tmp_path).to_dict("records")
+    assert (group["train_seconds"], group["train_seconds_count"], group["num_done"]) == (10.0, 1, 2)
+    assert math.isnan(group["train_seconds_ci95"])
+    assert math.isnan(group["test_accuracy_ci95"])
+    write_run(tmp_path / "b", seed=1, measured={"train_seconds": 12.0})
+    (group,) = groups_of(tmp_path).to_dict("records")
+    assert (group["train_seconds"], group["train_seconds_count"]) == (11.0, 2)
 
 
 def test_one_run_has_no_deviation(tmp_path):
@@ -103,3 +117,14 @@ def test_the_share_of_steps_a_trust_region_took_is_its_last(tmp_path):
     found = groups_of(tmp_path).set_index("label")["accepted_fraction"]
     assert found["data"] == 0.75
     assert math.isnan(found["serial"])
+
+
+def test_the_conclusion_names_what_tells_rows_apart_and_compares_the_same_work_only(tmp_path):
+    for rule, value in (("momentum", 3.0), ("ema", 4.0)):
+        for seed in (0, 1):
+            changes = {"aggregation__name": rule, "seed": seed, "target_accuracy": None}
+            write_run(tmp_path / f"{rule}{seed}", "data", measured={"train_seconds": value}, **changes)
+    told = "Fastest: data, momentum, 3.00 s; next: data, ema, 4.00 s"
+    assert conclusion(groups_of(tmp_path)).startswith(told)
+    write_run(tmp_path / "short", "data", epochs=1, target_accuracy=None, measured={"train_seconds": 1.0})
+    assert conclusion(groups_of(tmp_path)) is None, "one epoch is no way of doing the work of five"

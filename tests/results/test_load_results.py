@@ -218,3 +218,8 @@ def test_nothing_to_read_is_the_users_mistake(tmp_path):
     (tmp_path / "run" / "status.json").write_text("{")
     with pytest.raises(UserError, match=r"status\.json is not whole JSON"):
         load([tmp_path])
+
+
+def test_the_seconds_of_a_run_that_was_paused_are_marked_as_contended_ones(tmp_path):
+    write_run(tmp_path / "run", measured={"paused_seconds": 30.0})
+    assert load([tmp_path]).summaries["contended"].tolist() == [True]

@@ -41,6 +41,14 @@ def test_the_unit_is_the_serial_run_with_the_same_seed_and_threads(tmp_path):
     }
 
 
+def test_cores_that_a_scheduler_reserves_for_more_threads_are_no_other_work(tmp_path):
+    slurm = {"launcher__name": "slurm"}
+    write_run(tmp_path / "one", measured=seconds(12.0), launcher__cpus_per_worker=1, **slurm)
+    both = {"launcher__cpus_per_worker": 2, "threads_per_worker": 2}
+    write_run(tmp_path / "two", measured=seconds(6.0), **both, **slurm)
+    assert speed_ups(tmp_path)["two"] == (2.0, None)
+
+
 @pytest.mark.parametrize(
     ("changes", "key"),
     [

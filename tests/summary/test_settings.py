@@ -154,3 +154,15 @@ def test_a_run_that_has_only_begun_says_already_what_it_is() -> None:
     assert (told["mode"], told["aggregation"], told["workers"]) == ("data", "average", 2)
     assert told["train_seconds"] is None
     assert told["settings"] == effective(config)
+
+
+def test_runs_on_one_worker_tell_how_many_blocks_the_workers_asked_for_mean() -> None:
+    def blocks(*overrides: str) -> list[object]:
+        keys = ("mode.blocks", "phases.first.mode.blocks")
+        settings = [effective(composed(f"workers={count}", *overrides)) for count in (2, 4)]
+        return [found[key] for found in settings for key in keys if key in found]
+
+    assert blocks("mode=sequential") == [2, 4]
+    assert blocks("mode=sequential", "mode.blocks=layers") == ["layers", "layers"]
+    assert blocks("mode=layerwise") == ["workers", "workers"], "there the workers tell"
+    assert blocks("+mode@phases.first.mode=sequential", "+phases.first.epochs=1", "epochs=1") == [2, 4]

@@ -7,4 +7,5 @@ from layerpar.predict.methods import sequential as sequential
 from layerpar.predict.methods import serial as serial
 from layerpar.predict.methods.base import Method as Method
 from layerpar.predict.methods.base import Prediction as Prediction
+from layerpar.predict.methods.base import is_predicted as is_predicted
 from layerpar.predict.methods.base import method as method

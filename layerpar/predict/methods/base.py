@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from layerpar.config import RunConfig
+from layerpar.errors import UserError
 from layerpar.predict.layers import Layers
 from layerpar.predict.links import Link
 from layerpar.predict.memory import Memory
@@ -58,8 +59,17 @@ class Method(Protocol):
 
 @singledispatch
 def method(mode: Any, config: RunConfig, num_classes: int) -> Method:
-    """How a mode is predicted; `mode` is `config.mode`, which `Mode.check` let through."""
-    raise NotImplementedError(f"nothing predicts mode={mode.name}")
+    """How a mode is predicted; `mode` is `config.mode`, which `Mode.check` let through.
+
+    Raises:
+        UserError: nothing predicts modes of this class, one of a user's own.
+    """
+    raise UserError(f"nothing predicts mode={mode.name}; leave out its variant with ~variants.NAME")
+
+
+def is_predicted(mode: Any) -> bool:
+    """Whether `method` knows the class of this mode."""
+    return method.dispatch(type(mode)) is not method.dispatch(object)
 
 
 def no_head(shape: tuple[int, ...]) -> None:

@@ -123,5 +123,5 @@ def caption(runs: pd.DataFrame, *, spread: bool = True, mark: str = "*") -> str:
     what = "mean ± 95 % interval" if spread else "mean"
     parts.append("1 seed" if seeds == 1 else f"{what} over {seeds} seeds")
     if runs["contended"].any():
-        parts.append(f"{mark}: contended (more threads than cores, or a shared GPU)")
+        parts.append(f"{mark}: contended ({CONTENDED})")
     return " · ".join(part.replace(" ", UNBROKEN) for part in parts)

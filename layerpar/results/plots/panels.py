@@ -10,8 +10,11 @@ import pandas as pd
 from layerpar.results.settings import disambiguate
 from layerpar.results.verdicts import half_width
 
-SIZES = ("architecture.depth", "architecture.width", "mode.partition")
-"""What follows from the panel: the size of the network, and where it is then cut."""
+PANEL = ("architecture.depth", "architecture.width")
+"""What the title of a panel says."""
+
+SIZES = (*PANEL, "mode.partition")
+"""What follows from an axis of sizes or workers: the network, and where it is then cut."""
 
 AMOUNT = ("epochs", "dataset.num_train", "dataset.train_limit")
 """How much work there was; a ratio of seconds does not show it."""
@@ -42,7 +45,7 @@ def finished(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_series(
-    runs: pd.DataFrame, *, ignore: Collection[str] = SIZES, mark_contended: bool = True
+    runs: pd.DataFrame, *, ignore: Collection[str] = PANEL, mark_contended: bool = True
 ) -> pd.DataFrame:
     """The runs in the order of modes, with a column `series`: their label, and what tells them from others.
 
