@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from layerpar.results.words import CONTENDED
+
 RC: Any = {
     "font.size": 9,
     "axes.titlesize": 9,
