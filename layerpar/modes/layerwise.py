@@ -12,7 +12,8 @@ from layerpar.datasets.base import DatasetInfo
 from layerpar.engine import cuts
 from layerpar.engine.contract import Engine, Workload
 from layerpar.errors import require, require_at_least, require_choice
-from layerpar.layerwise.build import Plan, build_stream, build_weights
+from layerpar.layerwise.build import build_stream, build_weights
+from layerpar.layerwise.plan import Plan
 from layerpar.layerwise.schedule import Stream
 from layerpar.modes.base import LAST, Mode
 from layerpar.objectives.base import Objective

@@ -12,7 +12,7 @@ from layerpar.datasets.base import DatasetInfo
 from layerpar.engine import cuts
 from layerpar.engine.contract import Engine, Workload
 from layerpar.errors import require, require_choice
-from layerpar.layerwise.build import Plan, block_outputs, block_spec
+from layerpar.layerwise.plan import Plan, block_outputs, block_spec
 from layerpar.modes.base import Mode
 from layerpar.objectives import heads
 from layerpar.objectives.block import Block
