@@ -13,6 +13,7 @@ from torch import Tensor
 
 from layerpar.engine.contract import Workload
 from layerpar.errors import require, require_choice
+from layerpar.partition import costs
 from layerpar.partition import cuts as partition
 from layerpar.partition.costs import LayerSeconds
 from layerpar.partition.cuts import BlockCost
@@ -26,12 +27,14 @@ class Cuts:
 
     Attributes:
         parts: The layers of each part.
-        loads: Predicted seconds per step of each part.
+        loads: Predicted seconds per step of each part, had it a worker of its own.
+        prefixes: How much of that a worker of several parts spends once; see `worker_load`.
         layer_times: What the layers took: `samples` of a micro-batch, and the fields of a `Profile` for one.
     """
 
     parts: list[range]
     loads: list[float]
+    prefixes: list[float]
     layer_times: dict[str, Any]
 
     def decisions(self, placement: list[list[int]]) -> dict[str, Any]:
@@ -40,7 +43,8 @@ class Cuts:
         return {
             "cuts": [part.start for part in self.parts[1:]],
             "part_loads": self.loads,
-            "predicted_loads": [sum(self.loads[index] for index in mine) for mine in placement],
+            "part_prefixes": self.prefixes,
+            "predicted_loads": [partition.worker_load(self.loads, self.prefixes, mine) for mine in placement],
             "layer_times": self.layer_times,
         }
 
@@ -80,6 +84,7 @@ def decide(
     cost: Callable[[LayerSeconds], BlockCost],
     microbatches: int,
     build_head: BuildHead = lambda shape: None,
+    exchange: str = "activations",
 ) -> Cuts:
     """Cut as `choice` says, or as an earlier part of this phase did. Collective.
 
@@ -90,17 +95,19 @@ def decide(
         cost: What a part costs, from the times of the layers.
         microbatches: Equal parts in which a part of the network takes a batch.
         build_head: The auxiliary head of a part but the last.
+        exchange: `activations`, or `weights` where a part computes what lies below it itself.
     """
     num_layers, earlier = len(workload.network.layers), workload.recorded_decisions
     if earlier is not None:
         parts = partition.blocks(earlier["cuts"], num_layers)
-        return Cuts(parts, earlier["part_loads"], earlier.get("layer_times", {}))
+        return Cuts(parts, earlier["part_loads"], earlier["part_prefixes"], earlier.get("layer_times", {}))
     holder: list[Cuts | None] = [None]
     if workload.ranks.rank == 0:
         samples = workload.replica_batch_size
         measuring = _measuring(workload, build_head)
         profile = measure(workload.network.layers, measuring, samples=samples, microbatches=microbatches)
-        seconds = cost(profile.with_selecting())
+        times = profile.with_selecting()
+        seconds, prefix = cost(times), costs.prefix(times, exchange=exchange)
         if isinstance(choice, list):
             cuts = choice
         elif choice == "equal":
@@ -108,8 +115,9 @@ def decide(
         else:
             cuts = partition.balanced(seconds, num_layers, num_parts)
         loads = partition.predicted_loads(seconds, cuts, num_layers)
-        times = {"samples": samples // microbatches, **profile.of_microbatch(microbatches).rounded()}
-        holder = [Cuts(partition.blocks(cuts, num_layers), loads, times)]
+        parts = partition.blocks(cuts, num_layers)
+        recorded = {"samples": samples // microbatches, **profile.of_microbatch(microbatches).rounded()}
+        holder = [Cuts(parts, loads, [prefix(part.start) for part in parts], recorded)]
     if workload.ranks.world_size > 1:
         liveness.meet()
         dist.broadcast_object_list(holder, src=0)

@@ -72,7 +72,7 @@ class ChainEngine(ABC):
         self.assignment = Assignment(
             _span(self._own),
             _span(worker_slice.layers),
-            sum(worker_slice.decisions["part_loads"][index] for index in self._own),
+            worker_slice.decisions["predicted_loads"][grid.position],
         )
         self.decisions = worker_slice.decisions
         self._workload = workload

@@ -148,8 +148,9 @@ class Layerwise(Mode):
             cost=partial(objective.cost, exchange=exchange),
             microbatches=objective.microbatches,
             build_head=partial(objective.build_head, num_classes=workload.info.num_classes),
+            exchange=exchange,
         )
-        plan = Plan(blocks, partition.assign(blocks.loads, grid.chain_length))
+        plan = Plan(blocks, partition.assign(blocks.loads, blocks.prefixes, grid.chain_length))
         if exchange == "weights":
             return build_weights(workload, grid, plan)
         return build_stream(workload, grid, plan, queue_depth=self.queue_depth)

@@ -13,7 +13,7 @@ copies of, too, and its head comes after them. A block owns layers `first` to `l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Protocol
 
@@ -47,6 +47,17 @@ class LayerSeconds(Protocol):
     @property
     def copy(self) -> Sequence[float]:
         """C, a copy of the weights."""
+
+
+def prefix(seconds: LayerSeconds, *, exchange: str) -> Callable[[int], float]:
+    """The part of a block's cost that goes into the layers below its first one; none where activations come.
+
+    Args:
+        seconds: Times of the layers.
+        exchange: `activations` or `weights`.
+    """
+    forward = _Range(seconds.forward)
+    return lambda first: forward(0, first) if exchange == "weights" else 0.0
 
 
 def local(seconds: LayerSeconds, *, overlap: int = 0) -> BlockCost:

@@ -86,14 +86,15 @@ def _best(
     return best[0]
 
 
-def assign(block_loads: Sequence[float], num_workers: int) -> list[range]:
+def assign(block_loads: Sequence[float], prefixes: Sequence[float], num_workers: int) -> list[range]:
     """The blocks of each worker: consecutive ones, at least one each, the busiest worker's load least.
 
-        >>> assign([1, 1, 1, 3], 2)
+        >>> assign([1, 1, 1, 3], [0, 0, 0, 0], 2)
         [range(0, 3), range(3, 4)]
 
     Args:
         block_loads: Seconds of each block per step, as `predicted_loads` gives them.
+        prefixes: See `worker_load`.
         num_workers: W.
 
     Raises:
@@ -104,8 +105,22 @@ def assign(block_loads: Sequence[float], num_workers: int) -> list[range]:
         1 <= num_workers <= num_blocks,
         f"workers={num_workers} cannot share {num_blocks} blocks; try workers={num_blocks}",
     )
-    cuts = balanced(lambda first, last: sum(block_loads[first:last]), num_blocks, num_workers)
+    cuts = balanced(
+        lambda first, last: worker_load(block_loads, prefixes, range(first, last)), num_blocks, num_workers
+    )
     return blocks(cuts, num_blocks)
+
+
+def worker_load(block_loads: Sequence[float], prefixes: Sequence[float], mine: Sequence[int]) -> float:
+    """Seconds of a worker per step.
+
+    Args:
+        block_loads: Seconds of each block, had it a worker of its own.
+        prefixes: How much of that goes into the layers below the block; a worker with several blocks passes
+            them once, up to its last block.
+        mine: Its blocks, in order.
+    """
+    return sum(block_loads[index] for index in mine) - sum(prefixes[index] for index in mine[:-1])
 
 
 def blocks(cuts: Sequence[int], num_layers: int) -> list[range]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 from layerpar.partition import cuts as partition
 from layerpar.partition.cuts import BlockCost
 
@@ -38,14 +40,18 @@ def balanced(cost: BlockCost, num_layers: int, num_blocks: int) -> list[int]:
     return best
 
 
-def assign(loads: list[float], num_workers: int) -> list[range]:
+def assign(loads: list[float], prefixes: list[float], num_workers: int) -> list[range]:
     """The blocks of each worker, as `partition.assign` has them."""
     if len(loads) == num_workers:
         return [range(block, block + 1) for block in range(num_workers)]
-    below = [0.0]
-    for load in loads:
-        below.append(below[-1] + load)
-    cuts = balanced(lambda first, last: below[last] - below[first], len(loads), num_workers)
+    loads_below = list(accumulate(loads, initial=0.0))
+    prefixes_below = list(accumulate(prefixes, initial=0.0))
+
+    def load(first: int, last: int) -> float:
+        once = prefixes_below[last - 1] - prefixes_below[first]
+        return loads_below[last] - loads_below[first] - once
+
+    cuts = balanced(load, len(loads), num_workers)
     return partition.blocks(cuts, len(loads))
 
 

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from layerpar.errors import UserError
 from layerpar.partition import cuts as partition
-from layerpar.partition.cuts import assign, balanced, blocks, check_cuts, equal, picture, predicted_loads
+from layerpar.partition.cuts import (
+    assign,
+    balanced,
+    blocks,
+    check_cuts,
+    equal,
+    picture,
+    predicted_loads,
+    worker_load,
+)
 
 SIZES = st.integers(1, 12).flatmap(lambda layers: st.tuples(st.just(layers), st.integers(1, layers)))
 
@@ -101,7 +110,7 @@ def test_assign_gives_consecutive_blocks_and_the_least_possible_bottleneck(
     loads: list[int], data: st.DataObject
 ) -> None:
     num_workers = data.draw(st.integers(1, len(loads)))
-    owned = assign(loads, num_workers)
+    owned = assign(loads, [0] * len(loads), num_workers)
     assert [block for worker in owned for block in worker] == list(range(len(loads)))
     assert len(owned) == num_workers
     assert all(len(worker) > 0 for worker in owned)
@@ -143,4 +152,14 @@ def test_more_blocks_than_layers_are_refused(num_blocks: int) -> None:
 
 def test_more_workers_than_blocks_are_refused() -> None:
     with pytest.raises(UserError, match=r"try workers=2$"):
-        assign([1.0, 1.0], 3)
+        assign([1.0, 1.0], [0.0, 0.0], 3)
+
+
+def test_what_lies_below_a_workers_blocks_is_computed_once() -> None:
+    """Nine layers of F = Bx = Bw = 1, each a block of `frozen`: k below block k, 2 in it, 2 (8 - k) above."""
+    prefixes = [float(block) for block in range(9)]
+    loads = [block + 2 + 2 * (8.0 - block) for block in range(9)]
+    assert worker_load(loads, prefixes, [2, 3, 4]) == sum(loads[2:5]) - 2 - 3
+    owned = assign(loads, prefixes, 2)
+    assert owned == [range(0, 3), range(3, 9)]
+    assert [worker_load(loads, prefixes, mine) for mine in owned] == [50, 50]

@@ -47,7 +47,8 @@ def test_a_thousand_layers() -> None:
         assert max(loads) == -(-1000 // num_blocks)
 
 
-def test_blocks_are_assigned_as_training_assigns_them() -> None:
+@pytest.mark.parametrize("prefixes", [[0.0, 0.0, 0.0, 0.0], [0.0, 0.5, 0.5, 2.0]])
+def test_blocks_are_assigned_as_training_assigns_them(prefixes: list[float]) -> None:
     loads = [1.0, 1.0, 1.0, 3.0]
-    assert cut.assign(loads, 2) == partition.assign(loads, 2)
-    assert cut.assign(loads, 4) == partition.assign(loads, 4)
+    for workers in (2, 3, 4):
+        assert cut.assign(loads, prefixes, workers) == partition.assign(loads, prefixes, workers)

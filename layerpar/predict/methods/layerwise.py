@@ -14,6 +14,7 @@ from layerpar.modes.layerwise import Layerwise
 from layerpar.objectives.base import Objective
 from layerpar.objectives.delayed import Delayed
 from layerpar.objectives.frozen import Frozen
+from layerpar.partition import costs
 from layerpar.partition import cuts as partition
 from layerpar.predict import cut
 from layerpar.predict.layers import Layers
@@ -38,10 +39,12 @@ class Division:
     Attributes:
         blocks: The layers of each block.
         placement: The blocks of each worker of a chain.
+        loads: Seconds of each worker per step.
     """
 
     blocks: list[range]
     placement: list[range]
+    loads: list[float]
 
     @property
     def cuts(self) -> list[int]:
@@ -84,7 +87,9 @@ class LayerwiseMethod:
         return self._streamed(layers, link, steps, division)
 
     def _divide(self, layers: Layers) -> Division:
-        cost = self._objective.cost(layers.whole(self.samples, self._microbatches), exchange=self._exchange)
+        times = layers.whole(self.samples, self._microbatches)
+        cost = self._objective.cost(times, exchange=self._exchange)
+        prefix = costs.prefix(times, exchange=self._exchange)
         choice, num_layers = self._mode.partition, len(layers)
         num_blocks = choices.num_blocks(
             self._mode.blocks, choice, workers=self._chain_length, num_layers=num_layers
@@ -96,7 +101,12 @@ class LayerwiseMethod:
         else:
             chosen = cut.balanced(cost, num_layers, num_blocks)
         loads = partition.predicted_loads(cost, chosen, num_layers)
-        return Division(partition.blocks(chosen, num_layers), cut.assign(loads, self._chain_length))
+        blocks = partition.blocks(chosen, num_layers)
+        prefixes = [prefix(block.start) for block in blocks]
+        placement = cut.assign(loads, prefixes, self._chain_length)
+        return Division(
+            blocks, placement, [partition.worker_load(loads, prefixes, mine) for mine in placement]
+        )
 
     def _streamed(self, layers: Layers, link: Link, steps: int, division: Division) -> Prediction:
         stream = Stream(len(division.blocks), self._microbatches, self._objective.delay_per_link)
@@ -153,11 +163,7 @@ class LayerwiseMethod:
         return found
 
     def _by_weights(self, layers: Layers, link: Link, steps: int, division: Division) -> Prediction:
-        cost = self._objective.cost(layers.whole(self.samples, self._microbatches), exchange="weights")
-        loads = [
-            sum(cost(division.blocks[block].start, division.blocks[block].stop) for block in mine)
-            for mine in division.placement
-        ]
+        loads = division.loads
         own = [division.layers(worker) for worker in range(self._chain_length)]
         # The owners of the weights send theirs to all, one after the other.
         trained = [sum(sum(layers.parameters[layer]) for layer in mine) for mine in own]
