@@ -76,4 +76,4 @@ def test_overrides_may_stand_on_both_sides_of_an_option(
     """Else what a command prints to go on with, which adds to the words given, would be refused."""
     asked = ["seed=0,1", "-m", "epochs=0", f"hydra.sweep.dir={tmp_path}"]
     assert cli.run(["train", *asked], started=0.0) == 2
-    assert "try epochs=1" in capsys.readouterr().err
+    assert "run 2 of 2" in capsys.readouterr().out

@@ -128,14 +128,15 @@ PARTS = (
         long=True,
     ),
 )
-"""In the order of the README; those that are long come last. Minutes on two shared cores of an AMD EPYC:
+"""In the order of the README; those that are long come last. Minutes on two shared cores, the first five on an
+AMD EPYC, the last on a slower Intel Xeon:
 
     depth_mlp     72 runs   7.5
     depth_resnet  54        4.6
     mnist          9        4.4
     aggregations  60        3.0
     blocks        39        3.0
-    cifar10       21
+    cifar10       21       90
 
 The steps of a sweep are as many as make its shortest serial run last two seconds; so depths come in two
 sweeps.

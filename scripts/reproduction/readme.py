@@ -79,7 +79,7 @@ def sections(parts: dict[str, Measured]) -> dict[str, str]:
             groups = {part: parts[part].groups for part in needed}
             code = ", ".join(dict.fromkeys(parts[part].commits for part in needed))
             pictures = [
-                f"![{part.title}](figures/{part.name}_{figure}.png)"
+                f"![{part.title}: {figure.replace('_', ' ')}](figures/{part.name}_{figure}.png)"
                 for part in PARTS
                 for figure in part.figures
                 if part.name in needed
