@@ -128,8 +128,8 @@ PARTS = (
         long=True,
     ),
 )
-"""In the order of the README; those that are long come last. Minutes on two shared cores, the first five on an
-AMD EPYC, the last on a slower Intel Xeon:
+"""In the order of the README; those that are long come last. Minutes on two shared cores, the first five on
+an AMD EPYC, the last on a slower Intel Xeon:
 
     depth_mlp     72 runs   7.5
     depth_resnet  54        4.6
