@@ -43,7 +43,7 @@ def test_quick_pages_have_machine_commands_tables_and_figures(
     assert re.search(r"\d+ cores, \d+ GiB", page)
     assert "torch " in page
     assert "layerpar compare experiment=quick/accuracy_vs_time_mnist" in page
-    assert re.search(r"Commit \w+; \d", page)
+    assert re.search(r"Commit \w+(-dirty)?; \d", page)
     assert "| layerwise delayed |" in page
     pictures = re.findall(r"!\[.*\]\((.*)\)", page)
     assert "mnist/figures/accuracy_vs_time.png" in pictures
@@ -220,3 +220,4 @@ def test_runs_of_another_machine_are_never_added_to(script: SimpleNamespace, tmp
     (tmp_path / "0" / "env.json").write_text('{"cpu": "Abacus"}')
     outcome = script.main.carry_out(part, tmp_path, [["compare", "never=carried out"]])
     assert outcome.left_out == f"{tmp_path} holds runs of another machine (Abacus); give another --output"
+    assert not (tmp_path / "commits").exists(), "a commit that measured nothing is not noted"

@@ -33,6 +33,7 @@ def carry_out(part: Part, folder: Path, commands: list[list[str]]) -> Outcome:
     if others:
         why = f"{folder} holds runs of another machine ({', '.join(sorted(others))}); give another --output"
         return Outcome(part, commands, 0.0, why)
+    note_commit(folder)
     for arguments in commands:
         said = io.StringIO()
         with redirect_stderr(said):
@@ -72,7 +73,6 @@ def main(arguments: list[str]) -> int:
         if part.name in asked:
             print(f"== {part.title}", flush=True)
             folder = outputs / part.name
-            note_commit(folder)
             commands = part.commands(folder, quick=given.quick, verify_checksums=not given.no_checksums)
             outcomes.append(carry_out(part, folder, commands))
             (outputs / "index.md").write_text(index(outputs, outcomes))
