@@ -75,7 +75,7 @@ def test_fine_layers_own_every_tensor_once():
 
 
 def test_a_copy_of_half_a_block_copies_its_own_weights_only():
-    for half in Residual(4, 8, stride=2).halves():
+    for half in Residual(4, 8).halves():
         copied: dict[int, object] = {}
         deepcopy(half, copied)
         weights = [value for value in copied.values() if isinstance(value, nn.Parameter)]
