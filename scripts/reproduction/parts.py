@@ -7,7 +7,9 @@ from pathlib import Path
 
 WITHOUT = "~variants.{}".format
 ONE_CORE_AND_LAYERWISE = tuple(map(WITHOUT, ("serial_all_cores", "data", "pipeline", "sequential")))
-SERIAL_DATA_AND_LAYERWISE = tuple(map(WITHOUT, ("serial_all_cores", "pipeline", "sequential")))
+SEEDS_SIDE_BY_SIDE = ("workers=1", "seed=0,1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=3")
+"""One worker gives the weights that several give, so accuracies need no cores of their own."""
+DELAYED = ("mode=layerwise", "objective=delayed", "objective.link_delay=1", "objective.microbatches=4")
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Part:
         title: Of its section.
         experiment: In `conf/experiment`; its quick size is beside it.
         sweeps: What is changed of the full experiment, in each of the sweeps that make it up.
+        command: What carries out a sweep: `compare` times one run after the other, `train -m` need not.
         figures: The figures of it that the README shows.
         real_data: It reads a published data set, which a repacked copy may stand for.
         predicted: The link over which the figures show predictions too, None for measurements only.
@@ -30,6 +33,7 @@ class Part:
     title: str
     experiment: str
     sweeps: tuple[tuple[str, ...], ...] = ((),)
+    command: tuple[str, ...] = ("compare",)
     figures: tuple[str, ...] = ()
     real_data: bool = False
     predicted: str | None = None
@@ -38,19 +42,19 @@ class Part:
     def commands(self, folder: Path, *, quick: bool, verify_checksums: bool) -> list[list[str]]:
         """The arguments of `layerpar` that carry it out below `folder`, or go on with it."""
         if quick:
-            return [self._compare(folder, f"quick/{self.experiment}")]
+            return [self._arguments(folder, f"quick/{self.experiment}")]
         repacked = ("dataset.verify_checksums=false",) if self.real_data and not verify_checksums else ()
         folders = (
             [folder / str(number) for number in range(len(self.sweeps))] if self.sweeps[1:] else [folder]
         )
         return [
-            self._compare(place, self.experiment, *overrides, *repacked)
+            self._arguments(place, self.experiment, *overrides, *repacked)
             for place, overrides in zip(folders, self.sweeps, strict=True)
         ]
 
-    def _compare(self, folder: Path, experiment: str, *overrides: str) -> list[str]:
+    def _arguments(self, folder: Path, experiment: str, *overrides: str) -> list[str]:
         return [
-            "compare",
+            *self.command,
             f"experiment={experiment}",
             *overrides,
             "device=cpu",
@@ -113,17 +117,17 @@ PARTS = (
     Part(
         "cifar10_long",
         "Accuracy on all of CIFAR-10",
-        "accuracy_vs_time",
-        sweeps=(
-            (
-                *SERIAL_DATA_AND_LAYERWISE,
-                WITHOUT("layerwise_delayed_between_exact_epochs"),
-                "dataset.train_limit=null",
-                "epochs=20",
-                "target_accuracy=0.8",
-            ),
+        "cifar10_cnn",
+        sweeps=tuple(
+            (*way, "epochs=20", "precision=bf16", "target_accuracy=null", *SEEDS_SIDE_BY_SIDE)
+            for way in (
+                ("mode=serial",),
+                (*DELAYED, "mode.blocks=2", "mode.partition=equal"),
+                (*DELAYED, "mode.blocks=4", "mode.partition=equal"),
+                ("mode=layerwise", "objective.overlap=1", "mode.blocks=2", "mode.partition=equal"),
+            )
         ),
-        figures=("accuracy_vs_time",),
+        command=("train", "-m"),
         real_data=True,
         long=True,
     ),

@@ -118,18 +118,21 @@ def _slower(work: str, by_label: pd.DataFrame) -> list[str]:
 
 def _accuracy(parts: dict[str, pd.DataFrame], measured_by: str) -> Iterator[str]:
     ((name, groups),) = parts.items()
-    rows, losses = [], []
+    heads, rows, losses = ["mode", "test accuracy %", "points to serial"], [], []
+    timed = not groups["contended"].any()
+    if timed:
+        heads += ["speed-up", "seconds to target"]
     for _, group in groups.iterrows():
         points = "" if group["is_unit"] else _spread(group, "accuracy_difference", scale=100, sign="+")
         way = ", ".join(text for text in (group["label"], group["settings"]) if text)
-        rows.append([way, _spread(group, "test_accuracy", scale=100), points, *_pace(group)])
+        rows.append([way, _spread(group, "test_accuracy", scale=100), points, *(_pace(group) if timed else [])])
         difference = Difference(
             *(group[f"accuracy_difference{suffix}"] for suffix in ("", "_ci95", "_count"))
         )
         if difference.verdict(less="less accurate", more="more accurate") == "less accurate":
             losses.append(f"{way} by {-100 * difference.mean:.2f} points")
     yield f"Accuracy on {ACCURACIES[name]}, after the same epochs, {measured_by}:"
-    yield _table(["mode", "test accuracy %", "points to serial", "speed-up", "seconds to target"], rows)
+    yield _table(heads, rows)
     yield _verdict("Less accurate than serial", losses, "none")
 
 
