@@ -39,12 +39,12 @@ def test_a_yaml_has_a_value_for_every_field_and_no_more(group: str, option: str)
 def test_all_combinations_of_choices_compose() -> None:
     """Every mode x objective x aggregation and every dataset x architecture, the rest in turn."""
     inner = product(options("mode"), options("objective"), options("aggregation"))
-    outer = product(options("dataset"), options("architecture"), options("optimizer"))
-    ways = list(inner), list(outer)
-    rows = max(len(ways[0]), len(ways[1]))
+    outer = product(options("dataset"), options("architecture"))
+    ways = list(inner), list(outer), options("optimizer")
+    rows = max(map(len, ways))
     with initialize_config_dir(version_base="1.3", config_dir=str(config_directory())):
-        for _, (mode, objective, aggregation), (dataset, architecture, optimizer) in zip(
-            range(rows), cycle(ways[0]), cycle(ways[1]), strict=False
+        for _, (mode, objective, aggregation), (dataset, architecture), optimizer in zip(
+            range(rows), *map(cycle, ways), strict=False
         ):
             choices = {
                 "mode": mode,

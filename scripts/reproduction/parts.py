@@ -19,7 +19,8 @@ class Part:
     Attributes:
         name: Of its folder.
         title: Of its section.
-        experiment: In `conf/experiment`; its quick size is beside it.
+        experiment: In `conf/experiment`.
+        quick: The comparison in `conf/experiment/quick` that shows it to work, None for that of the same name.
         sweeps: What is changed of the full experiment, in each of the sweeps that make it up.
         command: What carries out a sweep: `compare` times one run after the other, `train -m` need not.
         figures: The figures of it that the README shows.
@@ -32,6 +33,7 @@ class Part:
     name: str
     title: str
     experiment: str
+    quick: str | None = None
     sweeps: tuple[tuple[str, ...], ...] = ((),)
     command: tuple[str, ...] = ("compare",)
     figures: tuple[str, ...] = ()
@@ -42,19 +44,21 @@ class Part:
     def commands(self, folder: Path, *, quick: bool, verify_checksums: bool) -> list[list[str]]:
         """The arguments of `layerpar` that carry it out below `folder`, or go on with it."""
         if quick:
-            return [self._arguments(folder, f"quick/{self.experiment}")]
+            return [self._arguments(("compare",), folder, f"quick/{self.quick or self.experiment}")]
         repacked = ("dataset.verify_checksums=false",) if self.real_data and not verify_checksums else ()
         folders = (
             [folder / str(number) for number in range(len(self.sweeps))] if self.sweeps[1:] else [folder]
         )
         return [
-            self._arguments(place, self.experiment, *overrides, *repacked)
+            self._arguments(self.command, place, self.experiment, *overrides, *repacked)
             for place, overrides in zip(folders, self.sweeps, strict=True)
         ]
 
-    def _arguments(self, folder: Path, experiment: str, *overrides: str) -> list[str]:
+    def _arguments(
+        self, command: tuple[str, ...], folder: Path, experiment: str, *overrides: str
+    ) -> list[str]:
         return [
-            *self.command,
+            *command,
             f"experiment={experiment}",
             *overrides,
             "device=cpu",
@@ -118,6 +122,7 @@ PARTS = (
         "cifar10_long",
         "Accuracy on all of CIFAR-10",
         "cifar10_cnn",
+        quick="blocks_cifar10",
         sweeps=tuple(
             (*way, "epochs=20", "precision=bf16", "target_accuracy=null", *SEEDS_SIDE_BY_SIDE)
             for way in (

@@ -128,7 +128,7 @@ def test_waiting_for_work_is_not_silence(tmp_path: Path) -> None:
             "architecture.width=512",
             "architecture.depth=16",
             "batch_size=4",
-            "dataset.train_limit=1436",
+            "dataset.train_limit=600",
             "phases.layerwise.epochs=1",
             "epochs=3",
             "launcher.timeout_seconds=1",
