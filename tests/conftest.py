@@ -14,6 +14,11 @@ settings.register_profile("layerpar", deadline=None)  # first calls into torch t
 settings.load_profile("layerpar")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Three for two cores: many tests wait for processes of their own."""
+    return (3 * (os.cpu_count() or 1) + 1) // 2
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()

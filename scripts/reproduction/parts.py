@@ -20,7 +20,7 @@ class Part:
         name: Of its folder.
         title: Of its section.
         experiment: In `conf/experiment`.
-        quick: The comparison in `conf/experiment/quick` that shows it to work, None for that of the same name.
+        quick: The comparison in `conf/experiment/quick` that shows it to work, None: it has the same name.
         sweeps: What is changed of the full experiment, in each of the sweeps that make it up.
         command: What carries out a sweep: `compare` times one run after the other, `train -m` need not.
         figures: The figures of it that the README shows.
