@@ -111,6 +111,8 @@ def group(label: str, seconds: list[float], accuracies: list[float], **changes: 
         "dataset": "mnist",
         "hardware": "Abacus, 2 cores",
         "depth": 4,
+        "epochs": 3,
+        "precision": "fp32",
         "label": label,
         "mode": label.split()[0],
         "num_runs": 3,
@@ -161,7 +163,7 @@ def test_the_readme_gets_tables_with_spread_and_says_where_layerwise_loses(scrip
     assert "MLP, depth 4: layerwise local (1.23) is slower than data (1.64)" in text
     assert "layerwise delayed (1.55) is slower" not in text
     text = made["mnist"]
-    assert "Accuracy on MNIST, after the same epochs" in text
+    assert "Accuracy on MNIST, 3 epochs, mean" in text
     assert "commit def:" in text
     assert "| serial | 98.00 ± 0.00 |  | 1.00 ± 0.00 | 5.00 ± 0.00 |" in text
     assert "| layerwise local | 97.00 ± 0.25 | -1.00 ± 0.25 | 1.25 ± 0.00 | 4.00 ± 0.00 |" in text
@@ -190,11 +192,13 @@ def test_the_readme_is_renewed_between_its_marks(script: SimpleNamespace, tmp_pa
 
 def test_seconds_of_contended_runs_are_not_shown(script: SimpleNamespace) -> None:
     rows = [
-        SERIAL | {"contended": True},
-        group("layerwise delayed", [8.0, 9.0, 9.0], [0.97, 0.98, 0.99], contended=True),
+        SERIAL | {"contended": True, "precision": "bf16"},
+        group("layerwise delayed", [8.0, 9.0, 9.0], [0.97, 0.98, 0.99], contended=True, precision="bf16"),
     ]
     parts = {"cifar10_long": script.readme.Measured(pd.DataFrame(rows), "abc")}
     text = script.readme.sections(parts)["cifar10_long"]
+    assert "50,000 images, 3 epochs in bf16, mean" in text
+    assert "commit abc, trained side by side (so without seconds):" in text
     assert "| mode | test accuracy % | points to serial |\n" in text
     assert "| layerwise delayed | 98.00 ± 2.48 | +0.00 ± 2.48 |\n" in text
 

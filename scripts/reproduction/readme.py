@@ -122,6 +122,8 @@ def _accuracy(parts: dict[str, pd.DataFrame], measured_by: str) -> Iterator[str]
     timed = not groups["contended"].any()
     if timed:
         heads += ["speed-up", "seconds to target"]
+    else:
+        measured_by += ", trained side by side (so without seconds)"
     for _, group in groups.iterrows():
         points = "" if group["is_unit"] else _spread(group, "accuracy_difference", scale=100, sign="+")
         way = ", ".join(text for text in (group["label"], group["settings"]) if text)
@@ -133,7 +135,9 @@ def _accuracy(parts: dict[str, pd.DataFrame], measured_by: str) -> Iterator[str]
         )
         if difference.verdict(less="less accurate", more="more accurate") == "less accurate":
             losses.append(f"{way} by {-100 * difference.mean:.2f} points")
-    yield f"Accuracy on {ACCURACIES[name]}, after the same epochs, {measured_by}:"
+    first = groups.iloc[0]  # all are of the same work
+    work = f"{first['epochs']} epochs" + ("" if first["precision"] == "fp32" else f" in {first['precision']}")
+    yield f"Accuracy on {ACCURACIES[name]}, {work}, {measured_by}:"
     yield _table(heads, rows)
     yield _verdict("Less accurate than serial", losses, "none")
 
