@@ -138,7 +138,7 @@ PARTS = (
     ),
 )
 """In the order of the README; those that are long come last. Minutes on two shared cores, the first five on
-an AMD EPYC, the last on a slower Intel Xeon:
+an AMD EPYC, the others on a slower Intel Xeon:
 
     depth_mlp     72 runs   7.5
     depth_resnet  54        4.6
@@ -146,6 +146,7 @@ an AMD EPYC, the last on a slower Intel Xeon:
     aggregations  60        3.0
     blocks        39        3.0
     cifar10       21       90
+    cifar10_long  12       nine of them 121, beside other work
 
 The steps of a sweep are as many as make its shortest serial run last two seconds; so depths come in two
 sweeps.
