@@ -1,7 +1,7 @@
 """Inject faults into small runs of every mode, and count what they cost.
 
 scripts/faults                         all of them; exit code 1 unless every column is 0
-scripts/faults --quick                 one each of some kinds
+scripts/faults --quick                 one each of those kinds that are marked quick
 scripts/faults --only Ctrl-C --seed 3  those whose kind has this text, with the random numbers of that seed
 
 A lost result: a finished run is changed, or an interrupted one cannot be gone on with to the weights of an
@@ -80,7 +80,7 @@ def main() -> int:
         prog="scripts/faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", default="", metavar="TEXT", help="this kind, else all kinds with this text")
-    parser.add_argument("--quick", action="store_true", help="one each of some kinds")
+    parser.add_argument("--quick", action="store_true", help="one each of those kinds that are marked so")
     parser.add_argument("--seed", type=int, help="of all random choices; by default another one each time")
     parser.add_argument("--jobs", type=int, default=2, help="faults at a time")
     parser.add_argument("--list", action="store_true", help="only say which faults there are")

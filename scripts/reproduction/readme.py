@@ -127,9 +127,8 @@ def _accuracy(parts: dict[str, pd.DataFrame], measured_by: str) -> Iterator[str]
     for _, group in groups.iterrows():
         points = "" if group["is_unit"] else _spread(group, "accuracy_difference", scale=100, sign="+")
         way = ", ".join(text for text in (group["label"], group["settings"]) if text)
-        rows.append(
-            [way, _spread(group, "test_accuracy", scale=100), points, *(_pace(group) if timed else [])]
-        )
+        pace = _pace(group) if timed else []
+        rows.append([way, _spread(group, "test_accuracy", scale=100), points, *pace])
         difference = Difference(
             *(group[f"accuracy_difference{suffix}"] for suffix in ("", "_ci95", "_count"))
         )

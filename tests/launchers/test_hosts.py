@@ -64,7 +64,7 @@ def worker(directory: RunDirectory, rank: int) -> int:
     return next(number for number in workers_of(directory.root) if rank_of(number) == str(rank))
 
 
-@pytest.mark.parametrize("objective", ["delayed", "frozen"])
+@pytest.mark.parametrize("objective", ["local", "delayed", "frozen"])
 def test_the_weights_of_one_host_whatever_the_hosts(
     three_hosts: Cluster, tmp_path: Path, objective: str
 ) -> None:
