@@ -12,8 +12,13 @@ import os
 import select
 import signal
 from contextlib import suppress
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from hydra.utils import get_class
+from yaml import YAMLError, safe_load
 
 from layerpar import worker
 from layerpar.paths import RunDirectory
@@ -44,12 +49,28 @@ def main() -> None:
                 break
             *lines, unread = (unread + said).split(b"\n")
             for line in lines:
-                running.add(pid := _fork(json.loads(line), closing=(0, replies, woken, wake)))
+                request = json.loads(line)
+                _import_for(request["directory"])
+                running.add(pid := _fork(request, closing=(0, replies, woken, wake)))
                 os.write(replies, json.dumps({"pid": pid}).encode() + b"\n")
     for pid in running:
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
     os._exit(0)
+
+
+@cache
+def _import_for(directory: str) -> None:
+    """Import what the run's data set reads itself with, where it is one of layerpar's own.
+
+    What is wrong with the run, the worker will say. Nothing of a user's own is imported: it may do what no
+    process may do before it forks.
+    """
+    with suppress(OSError, YAMLError, LookupError, TypeError, ImportError):
+        target = safe_load(RunDirectory(Path(directory)).run_yaml.read_text())["dataset"]["_target_"]
+        if target.startswith("layerpar."):
+            for name in getattr(get_class(target), "slow_imports", ()):
+                import_module(name)
 
 
 def _fork(request: dict[str, Any], *, closing: tuple[int, ...]) -> int:

@@ -17,6 +17,9 @@ from typing import Any
 from layerpar.paths import RunDirectory
 
 SMALL = (
+    "dataset=synthetic",
+    "dataset.shape=[1,8,8]",
+    "dataset.test_limit=128",
     "architecture.width=32",
     "architecture.depth=3",
     "dataset.train_limit=256",

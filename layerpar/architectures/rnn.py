@@ -32,7 +32,15 @@ class Recurrent(nn.Module):
                 self.cell.bias_hh_l0[forget] = 0
 
     def forward(self, sequence: Tensor) -> Tensor:
-        return self.cell(sequence)[0].contiguous()
+        if self._is_supported(sequence.device):
+            return self.cell(sequence)[0].contiguous()
+        with torch.autocast("cpu", enabled=False):
+            return self.cell(sequence.float())[0].contiguous()
+
+    def _is_supported(self, device: torch.device) -> bool:
+        """Whether torch can: oneDNN has an LSTM in bf16 for some CPUs only; on others it stays in fp32."""
+        asked = isinstance(self.cell, nn.LSTM) and device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        return not asked or torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 class LastStep(nn.Module):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from math import inf
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -122,7 +122,11 @@ class Dataset:
         validation: Samples held out of the training set (after `train_limit`): a number, or a fraction below
             1. While a run trains, its evaluations score these, and the test set is scored once at the end.
             They are drawn once and for all: the same in every mode and for every seed.
+        slow_imports: Modules that `loader` imports and that take long: where workers of one command are
+            forked from one process, that imports them once for all.
     """
+
+    slow_imports: ClassVar[tuple[str, ...]] = ()
 
     name: str
     train_limit: int | None

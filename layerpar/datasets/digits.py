@@ -1,6 +1,7 @@
 """The 1,797 handwritten digits that scikit-learn carries: real data without a download."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -18,6 +19,8 @@ class Digits(MemoryDataset):
     Attributes:
         augment: How training images are varied.
     """
+
+    slow_imports: ClassVar[tuple[str, ...]] = ("sklearn.datasets", "sklearn.model_selection")
 
     augment: Augment
 

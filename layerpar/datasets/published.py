@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from layerpar.datasets.augment import Augment
 from layerpar.datasets.base import DatasetInfo, Loader, LoaderSpec, default_root, limited
@@ -24,6 +25,8 @@ class Published(MemoryDataset):
             which only sizes and shapes are checked. Either way nothing that a file holds is executed.
         augment: How training images are varied.
     """
+
+    slow_imports: ClassVar[tuple[str, ...]] = ("torchvision.datasets",)
 
     source: str
     root: str | None

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 WORK = (
-    "dataset=digits",
-    "dataset.train_limit=512",
-    "dataset.test_limit=128",
+    "dataset=synthetic",
+    "dataset.shape=[1,8,8]",
+    "dataset.num_train=512",
+    "dataset.num_test=128",
     "architecture.width=96",
     "architecture.depth=4",
     "batch_size=16",
