@@ -17,9 +17,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_class
-from yaml import YAMLError, safe_load
-
 from layerpar import worker
 from layerpar.paths import RunDirectory
 from layerpar.search_path import put_standard_library_first
@@ -66,6 +63,9 @@ def _import_for(directory: str) -> None:
     What is wrong with the run, the worker will say. Nothing of a user's own is imported: it may do what no
     process may do before it forks.
     """
+    from hydra.utils import get_class
+    from yaml import YAMLError, safe_load
+
     with suppress(OSError, YAMLError, LookupError, TypeError, ImportError):
         target = safe_load(RunDirectory(Path(directory)).run_yaml.read_text())["dataset"]["_target_"]
         if target.startswith("layerpar."):
