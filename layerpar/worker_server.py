@@ -64,9 +64,9 @@ def _import_for(directory: str) -> None:
     process may do before it forks.
     """
     from hydra.utils import get_class
-    from yaml import YAMLError, safe_load
+    from yaml import safe_load
 
-    with suppress(OSError, YAMLError, LookupError, TypeError, ImportError):
+    with suppress(Exception):
         target = safe_load(RunDirectory(Path(directory)).run_yaml.read_text())["dataset"]["_target_"]
         if target.startswith("layerpar."):
             for name in getattr(get_class(target), "slow_imports", ()):

@@ -122,8 +122,8 @@ class Dataset:
         validation: Samples held out of the training set (after `train_limit`): a number, or a fraction below
             1. While a run trains, its evaluations score these, and the test set is scored once at the end.
             They are drawn once and for all: the same in every mode and for every seed.
-        slow_imports: Modules that `loader` imports and that take long: where workers of one command are
-            forked from one process, that imports them once for all.
+        slow_imports: Modules that `loader` imports and that take long. A process that forks the workers of a
+            command imports them once for all.
     """
 
     slow_imports: ClassVar[tuple[str, ...]] = ()

@@ -14,7 +14,7 @@ from layerpar.paths import RunDirectory
 
 def test_workers_find_imported_what_their_data_set_needs(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("dataset: {_target_: layerpar.datasets.digits.Digits}")
-    own = tmp_path / "sitecustomize.py"  # of the server: what a process imports, it tells when it ends
+    own = tmp_path / "sitecustomize.py"  # of the server: tells what it has imported before it forks
     own.write_text(
         "import os, sys\n"
         "def told(fork=os.fork):\n"
