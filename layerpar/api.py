@@ -85,10 +85,10 @@ def plot(runs: Runs, name: str) -> Figure:
         UserError: there is no figure of that name.
         FigureSkippedError: the runs have not its data.
     """
-    from layerpar.results.plots.draw import FIGURES, make
+    from layerpar.results.plots.draw import FIGURES, picture
 
     require_choice("name", name, FIGURES)
-    return make(runs, name)
+    return picture(runs, name).figure
 
 
 def _run(command: Callable[..., int], overrides: tuple[str, ...]) -> Runs:

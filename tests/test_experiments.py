@@ -42,7 +42,6 @@ BETWEEN_HOSTS = {"slow_link"}
 @pytest.fixture(autouse=True)
 def _quick_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("layerpar.launchers.local.LocalLauncher.launch", launched)
-    monkeypatch.setattr("layerpar.results.plots.draw.FORMATS", ("png",))  # twice as fast
 
 
 def compare(directory: Path, *overrides: str) -> pd.DataFrame:

@@ -26,7 +26,6 @@ ASKED = ("mode=serial", *TINY)
 @pytest.fixture(autouse=True)
 def _quick_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("layerpar.launchers.local.LocalLauncher.launch", launched)
-    monkeypatch.setattr("layerpar.results.plots.draw.FORMATS", ("png",))
 
 
 def train(*arguments: str) -> int:

@@ -51,7 +51,8 @@ OBJECTIVES = (
 )
 """Every objective with every exchange it can do with."""
 
-TIMEOUT_SECONDS = 60
+TIMEOUT_SECONDS = 180
+"""After which workers hang, however slow the machine is."""
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from layerpar.results.plots import layout, palette
-from layerpar.results.plots.draw import lay_out, save
+from layerpar.results.plots.draw import Picture
 
 MOST_PANELS = 4
 
@@ -37,18 +37,18 @@ def write(
     written: list[Path] = []
     with rc_context(layout.RC):
         figure = against(rows, "workers", panel="link", caption=caption)
-        written += save(lay_out(figure), folder / "predicted_workers")
+        written += Picture.of("predicted_workers", figure).save(folder)
         if len(deeper):
             figure = against(deeper, "layers", panel="link", caption=caption)
-            written += save(lay_out(figure), folder / "predicted_depth")
+            written += Picture.of("predicted_depth", figure).save(folder)
         gigabits = slower.assign(gigabits=8 * slower["bandwidth"] / 1e9)
         several = gigabits[(gigabits["workers"] > 1) | (gigabits["workers"].max() == 1)]
         figure = against(several, "gigabits", panel="workers", caption=caption)
-        written += save(lay_out(figure), folder / "predicted_bandwidth")
-        written += save(lay_out(who_wins(gigabits, caption=caption)), folder / "predicted_winner")
+        written += Picture.of("predicted_bandwidth", figure).save(folder)
+        written += Picture.of("predicted_winner", who_wins(gigabits, caption=caption)).save(folder)
         if len(deeper):
             figure = overview(deeper, gigabits, caption=caption)
-            written += save(lay_out(figure), folder / "predicted_overview")
+            written += Picture.of("predicted_overview", figure).save(folder)
     return written
 
 

@@ -17,7 +17,7 @@ from layerpar import __version__
 from layerpar.paths import RunDirectory
 from layerpar.results.files import UnreadableError, read_json
 from layerpar.results.load import Runs
-from layerpar.results.plots.draw import figures, svg
+from layerpar.results.plots.draw import Pictures
 from layerpar.results.settings import describe, differing, disambiguate
 from layerpar.results.speedup import BASELINE
 from layerpar.results.tables import Table, report_tables
@@ -62,21 +62,25 @@ class Detail:
     curve: str
 
 
-def page(runs: Runs, *, baseline: str = BASELINE) -> str:
+def page(runs: Runs, pictures: Pictures, *, baseline: str = BASELINE) -> str:
     """The page as HTML that loads nothing from elsewhere.
+
+    Args:
+        runs: What it tells of.
+        pictures: Theirs.
+        baseline: The mode (or label) that speed-up is measured against.
 
     Raises:
         UserError: no run is of that baseline.
     """
     tables = report_tables(runs, baseline=baseline)
-    not_drawn: dict[str, str] = {}
-    drawn = [
+    figures = [
         (
-            name.replace("_", " "),
-            figure.get_figwidth() > WIDE,
-            Markup(_themed(svg(figure), f"figure{index}-")),
+            picture.name.replace("_", " "),
+            picture.figure.get_figwidth() > WIDE,
+            Markup(_themed(picture.svg, f"figure{index}-")),
         )
-        for index, (name, figure) in enumerate(figures(runs, not_drawn))
+        for index, picture in enumerate(pictures.drawn)
     ]
     environment = Environment(
         loader=PackageLoader("layerpar.results", "."), autoescape=True, undefined=StrictUndefined
@@ -86,8 +90,8 @@ def page(runs: Runs, *, baseline: str = BASELINE) -> str:
         question=question(runs.summaries),
         machines=_machines(runs.summaries),
         tables=[(table, _sorting(table)) for table in tables],
-        figures=drawn,
-        not_drawn=not_drawn,
+        figures=figures,
+        not_drawn=pictures.not_drawn,
         details=_details(runs),
         skipped=runs.skipped,
         width=CURVE_WIDTH,

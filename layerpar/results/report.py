@@ -59,7 +59,8 @@ def render(runs: Runs, *, format: str, baseline: str = BASELINE) -> str:
         return formats.csv(groups) if format == "csv" else formats.as_json(groups)
     if format == "html":
         from layerpar.results.page import page  # matplotlib: only where figures are drawn
+        from layerpar.results.plots.draw import pictures
 
-        return page(runs, baseline=baseline)
+        return page(runs, pictures(runs), baseline=baseline)
     tables = report_tables(runs, baseline=baseline)
     return formats.markdown(tables) if format == "markdown" else formats.latex(tables)

@@ -15,7 +15,8 @@ from layerpar.measure.writing import naming
 from layerpar.paths import RunDirectory
 from layerpar.results import formats
 from layerpar.results.load import find_run_directories, load
-from layerpar.results.plots.draw import draw
+from layerpar.results.page import page
+from layerpar.results.plots.draw import pictures
 from layerpar.results.report import render
 from layerpar.results.tables import comparison_tables
 from layerpar.results.words import CONTENDED
@@ -110,19 +111,21 @@ def show_sweep(directory: Path, console: Console) -> None:
 
     runs = load([directory])
     formats.show(comparison_tables(runs), console)
-    for form, suffix in (("csv", "csv"), ("markdown", "md"), ("html", "html")):
-        path = directory / f"results.{suffix}"
-        with naming(path):
-            path.write_text(render(runs, format=form), encoding="utf-8")
+
+    def write(name: str, text: str) -> None:
+        with naming(directory / name):
+            (directory / name).write_text(text, encoding="utf-8")
+
+    write("results.csv", render(runs, format="csv"))
+    write("results.md", render(runs, format="markdown"))
+    drawn = pictures(runs)
+    write("results.html", page(runs, drawn))
     for reason in runs.skipped:
         say(f"skipped {reason}")
-    folder = directory / "figures"
-    folder.mkdir(exist_ok=True)
-    written, _ = draw(runs, folder)
-    pictures = [path for path in written if path.suffix == ".png"]
-    if pictures:
-        others = f" and {len(pictures) - 1} more beside it" if len(pictures) > 1 else ""
-        say(f"figure: {pictures[0]}{others}")
+    files = [path for path in drawn.save(directory / "figures") if path.suffix == ".png"]
+    if files:
+        others = f" and {len(files) - 1} more beside it" if len(files) > 1 else ""
+        say(f"figure: {files[0]}{others}")
     found = directory / "optimization_results.yaml"
     if found.exists() and (runs.summaries["status"] == "done").any():
         say(f"found: {_found(found)}")

@@ -16,7 +16,7 @@ from layerpar import cli
 from layerpar.predict.beside import with_predictions
 from layerpar.predict.links import LINKS, Link
 from layerpar.results.load import Runs, load
-from layerpar.results.plots.draw import make
+from layerpar.results.plots.draw import picture
 from layerpar.results.report import render
 from layerpar.results.tables import report_tables
 
@@ -59,7 +59,7 @@ def test_blocks_are_predicted_with_a_worker_each_however_many_trained_them(runs:
 
 
 def test_the_figure_over_blocks_shows_the_prediction_as_such(runs: Runs) -> None:
-    figure = make(runs, "accuracy_vs_blocks")
+    figure = picture(runs, "accuracy_vs_blocks").figure
     accuracy, predicted = figure.axes
     assert accuracy.get_ylabel() == "test accuracy (%)"
     assert predicted.get_title(loc="left") == "prediction: a worker for every block, loopback"

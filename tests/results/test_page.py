@@ -15,7 +15,7 @@ import pytest
 from recorded import write_comparison, write_ended, write_run
 
 from layerpar.results.load import load
-from layerpar.results.page import page
+from layerpar.results.report import render
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HARNESS = Path(__file__).with_name("page_harness.html")
@@ -50,7 +50,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def text(study: Path) -> str:
-    return page(load([study]))
+    return render(load([study]), format="html")
 
 
 def test_the_page_tells_everything_and_loads_nothing(text: str, study: Path) -> None:
@@ -82,7 +82,7 @@ def test_no_text_of_a_run_injects_markup(tmp_path: Path) -> None:
     root = write_ended(tmp_path / "three<b>", "data", status="failed", message=EVIL, **changes)
     environment = json.loads((tmp_path / "one" / "env.json").read_text())
     (root / "env.json").write_text(json.dumps(environment | {"cpu": EVIL, "versions": {EVIL: EVIL}}))
-    reader = Reader(page(load([tmp_path])))
+    reader = Reader(render(load([tmp_path]), format="html"))
     assert reader.tags.count("script") == 1
     assert not {"img", "b"} & set(reader.tags)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -47,7 +47,92 @@ FORMATS = ("png", "svg", "pdf")
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Picture:
+    """A figure that is laid out once, so that every file of it shows the same.
+
+    Attributes:
+        name: Of its files.
+        figure: With everything in its place.
+    """
+
+    name: str
+    figure: Figure
+
+    @classmethod
+    def of(cls, name: str, figure: Figure) -> Picture:
+        """Give everything its place, once and for all."""
+        FigureCanvasAgg(figure)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        return cls(name, figure)
+
+    @cached_property
+    def svg(self) -> str:
+        """As SVG. The same picture gives the same text."""
+        return self._drawn("svg", {"Date": None}).decode()
+
+    def save(self, folder: Path, formats: Sequence[str] = ("png", "svg")) -> list[Path]:
+        """Write a file for each of these `FORMATS`."""
+        files = [folder / f"{self.name}.{form}" for form in formats]
+        for file, form in zip(files, formats, strict=True):
+            with naming(file):
+                file.write_bytes(self._content(form))
+        return files
+
+    def _content(self, form: str) -> bytes:
+        if form == "svg":
+            return self.svg.encode()
+        return self._drawn(form, {"CreationDate": None} if form == "pdf" else None)
+
+    def _drawn(self, form: str, metadata: dict[str, None] | None) -> bytes:
+        file = io.BytesIO()
+        with rc_context(layout.RC):
+            self.figure.savefig(file, format=form, metadata=metadata)
+        return file.getvalue()
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Every figure that some runs have the data for.
+
+    Attributes:
+        drawn: Those, in the order of `FIGURES`.
+        not_drawn: For every other, what it would take.
+    """
+
+    drawn: list[Picture]
+    not_drawn: dict[str, str]
+
+    def save(self, folder: Path, formats: Sequence[str] = ("png", "svg")) -> list[Path]:
+        """The files, written into the folder, which is made if it is missing."""
+        folder.mkdir(parents=True, exist_ok=True)
+        return [file for picture in self.drawn for file in picture.save(folder, formats)]
+
+
+def pictures(runs: Runs) -> Pictures:
+    """Every figure that the runs have the data for."""
+    drawn: list[Picture] = []
+    not_drawn: dict[str, str] = {}
+    for name in FIGURES:
+        try:
+            drawn.append(picture(runs, name))
+        except FigureSkippedError as error:
+            not_drawn[name] = str(error)
+    return Pictures(drawn, not_drawn)
+
+
+def picture(runs: Runs, name: str) -> Picture:
+    """One of `FIGURES`.
+
+    Raises:
+        FigureSkippedError: the runs have not its data.
+    """
+    with rc_context(layout.RC):
+        return Picture.of(name, FIGURES[name](runs))
+
+
+@dataclass(frozen=True)
+class Plotted:
     """What became of the figures.
 
     Attributes:
@@ -67,7 +152,7 @@ def plot(
     *,
     formats: Sequence[str] = ("png", "svg"),
     predict: Callable[[Runs], Runs] | None = None,
-) -> Drawn:
+) -> Plotted:
     """Draw every figure that the runs at or below these directories have the data for.
 
     Args:
@@ -86,67 +171,8 @@ def plot(
         runs = predict(runs)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        written, not_drawn = draw(runs, output, formats=formats)
+        drawn = pictures(runs)
+        written = drawn.save(output, formats)
     except OSError as error:
         raise UserError(f"cannot write {error.filename}: {error.strerror}; try --output FOLDER") from error
-    return Drawn(written, not_drawn, runs.skipped)
-
-
-def draw(
-    runs: Runs, output: Path, *, formats: Sequence[str] = ("png", "svg")
-) -> tuple[list[Path], dict[str, str]]:
-    """The files written into the folder, and the figures that were not drawn with the reason."""
-    written: list[Path] = []
-    not_drawn: dict[str, str] = {}
-    with rc_context(layout.RC):
-        for name, figure in figures(runs, not_drawn):
-            written += save(figure, output / name, formats=formats)
-    return written, not_drawn
-
-
-def save(figure: Figure, path: Path, *, formats: Sequence[str] = ("png", "svg")) -> list[Path]:
-    """Write a figure that is laid out, a file per format; `path` has no suffix."""
-    files = [path.with_suffix(f".{form}") for form in formats]
-    for file, form in zip(files, formats, strict=True):
-        with naming(file):
-            figure.savefig(file, metadata=None if form == "png" else _undated(form))
-    return files
-
-
-def figures(runs: Runs, not_drawn: dict[str, str]) -> Iterator[tuple[str, Figure]]:
-    """Every figure that the runs have the data for; the reasons of the others go into `not_drawn`."""
-    for name in FIGURES:
-        try:
-            yield name, make(runs, name)
-        except FigureSkippedError as error:
-            not_drawn[name] = str(error)
-
-
-def make(runs: Runs, name: str) -> Figure:
-    """One figure, laid out once, so that every format shows the same picture.
-
-    Raises:
-        FigureSkippedError: the runs have not its data.
-    """
-    with rc_context(layout.RC):
-        return lay_out(FIGURES[name](runs))
-
-
-def lay_out(figure: Figure) -> Figure:
-    """Give everything its place, once and for all."""
-    FigureCanvasAgg(figure)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    return figure
-
-
-def svg(figure: Figure) -> str:
-    """The figure as SVG. The same picture gives the same text."""
-    file = io.StringIO()
-    with rc_context(layout.RC):
-        figure.savefig(file, format="svg", metadata=_undated("svg"))
-    return file.getvalue()
-
-
-def _undated(form: str) -> dict[str, None]:
-    return {"Date": None} if form == "svg" else {"CreationDate": None}
+    return Plotted(written, drawn.not_drawn, runs.skipped)
