@@ -55,7 +55,7 @@ def train_task(composed: DictConfig) -> float | None:
     if not is_sweep():
         outcome = session.run(composed, root, label=_label(composed), one_of_several=False, composition=files)
         if outcome.status == "done":
-            from layerpar.results.show import show_run  # pandas and matplotlib: only once there is a result
+            from layerpar.results.show_run import show_run  # only once there is a result
 
             if outcome.before:
                 session.print("done before; nothing was left to do")
@@ -106,7 +106,7 @@ def resume(arguments: list[str], *, started: float) -> int:
     parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="epochs=N, workers=N")
     given = parser.parse_args(arguments)
     changes = dict(_change(text) for text in given.changes)
-    from layerpar.results.show import show_run
+    from layerpar.results.show_run import show_run
     from layerpar.resume import resume as go_on
 
     with carrying_out(Session("resume", arguments, started)) as session:

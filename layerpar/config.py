@@ -102,14 +102,14 @@ def parse(config: DictConfig) -> RunConfig:
     require("variants" not in config, "this experiment compares several ways; try layerpar compare with it")
     for key in map(str, config):
         require(key in known, f"{key} is not a key of a run; leave out +{key}=…")
-    config = resolved(config)
+    values = resolved(config)
     for group in GROUPS:
-        require(group in config, f"{group} has no choice; leave out ~{group}")
-    flat = {key: value for key, value in config.items() if key not in (*GROUPS, "phases")}
+        require(group in values, f"{group} has no choice; leave out ~{group}")
+    flat = {key: value for key, value in values.items() if key not in (*GROUPS, "phases")}
     settings = typed(Settings, flat, prefix="")
-    options = {group: option(group, config[group], base) for group, base in GROUPS.items()}
+    options = {group: option(group, values[group], base) for group, base in GROUPS.items()}
     run = RunConfig(**{field.name: getattr(settings, field.name) for field in fields(Settings)}, **options)
-    phases = config.get("phases") or {}
+    phases = values.get("phases") or {}
     require(isinstance(phases, Mapping), f"phases={phases} is no mapping; try +phases.NAME.epochs=1")
     run.phases = tuple(_phase(run, str(name), node) for name, node in phases.items())
     total = sum(phase.config.epochs for phase in run.parts)

@@ -187,7 +187,7 @@ def _show(session: Session) -> None:
     """Table and figures of what was completed."""
     if session.directory is None:
         return
-    from layerpar.results.show import show_sweep
+    from layerpar.results.show_sweep import show_sweep
 
     try:
         show_sweep(session.directory, session.console)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from importlib import import_module
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
@@ -28,7 +29,7 @@ def option(group: str, node: Any, base: type) -> Any:
     Raises:
         UserError: there is no such class, or the values are not what it wants.
     """
-    require(isinstance(node, DictConfig), f"{group}={node} is no choice; try {group}=NAME from conf/{group}/")
+    require(isinstance(node, Mapping), f"{group}={node} is no choice; try {group}=NAME from conf/{group}/")
     target = node.get("_target_")
     require(isinstance(target, str), f"{group} names no class; give conf/{group}/NAME.yaml a _target_")
     module_name, _, class_name = target.rpartition(".")
@@ -52,13 +53,13 @@ def typed(schema: type, values: dict[Any, Any], *, prefix: str) -> Any:
     """
     _check_keys(schema, values, prefix)
     with _named(schema, prefix):
-        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
+        made = OmegaConf.to_object(OmegaConf.unsafe_merge(OmegaConf.structured(schema), values))
     _check_size(values, prefix)
     return made
 
 
-def resolved(config: DictConfig) -> DictConfig:
-    """A copy without interpolations.
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """Its content without interpolations.
 
     Raises:
         UserError: one that leads nowhere, or a value that is still to be given.
@@ -68,7 +69,7 @@ def resolved(config: DictConfig) -> DictConfig:
     except OmegaConfBaseException as error:
         reason, key = str(error.msg or error).splitlines()[0], error.full_key
         raise UserError(f"{key}: {reason}; try {key}=VALUE") from error
-    return OmegaConf.create(cast(dict[str, Any], content))
+    return cast(dict[str, Any], content)
 
 
 def _check_keys(schema: type, values: Any, prefix: str) -> None:
@@ -76,12 +77,17 @@ def _check_keys(schema: type, values: Any, prefix: str) -> None:
     known = {field.name: field for field in fields(schema)}
     for key in values:
         require(key in known, f"{prefix}{key} is not a key of {schema.__name__}; leave out +{prefix}{key}=…")
-    inner = get_type_hints(schema)
+    inner = _types(schema)
     for name, field in known.items():
         optional = field.default is not MISSING or field.default_factory is not MISSING
         require(name in values or optional, f"{prefix}{name} has no value; give {prefix}{name}=…")
         if is_dataclass(inner[name]) and isinstance(values.get(name), Mapping):
             _check_keys(cast(type, inner[name]), values[name], f"{prefix}{name}.")
+
+
+@cache
+def _types(schema: type) -> dict[str, Any]:
+    return get_type_hints(schema)
 
 
 def _check_size(values: Any, prefix: str) -> None:
@@ -108,7 +114,7 @@ def _named(schema: type, prefix: str) -> Iterator[None]:
 def _example(schema: type, path: str) -> str:
     """A value of the type that is wanted there, as the command line takes it."""
     name, _, rest = path.partition(".")
-    wanted = get_type_hints(schema).get(name)
+    wanted = _types(schema).get(name)
     if is_dataclass(wanted):
         if rest:
             return _example(cast(type, wanted), rest)

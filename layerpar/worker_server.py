@@ -71,6 +71,7 @@ def _import_for(directory: str) -> None:
         if target.startswith("layerpar."):
             for name in getattr(get_class(target), "slow_imports", ()):
                 import_module(name)
+    gc.freeze()
 
 
 def _fork(request: dict[str, Any], *, closing: tuple[int, ...]) -> int:

@@ -63,7 +63,7 @@ def test_a_choice_at_the_edge_of_what_was_tried_is_told() -> None:
 @pytest.fixture
 def _quick_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("layerpar.launchers.local.LocalLauncher.launch", launched)
-    monkeypatch.setattr("layerpar.results.show.show_sweep", lambda *_: None)
+    monkeypatch.setattr("layerpar.results.show_sweep.show_sweep", lambda *_: None)
 
 
 @pytest.mark.usefixtures("_quick_workers")

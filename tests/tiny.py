@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -125,6 +126,7 @@ def launched(launcher: Launcher, directory: RunDirectory, *, workers: int, start
 
 
 def _work_on(directory: RunDirectory, rank: int, workers: int, store: str, started: float) -> None:
+    gc.freeze()
     os.environ |= {"GLOO_SOCKET_IFNAME": "lo", STORE: f"file:{store}"}
     os.environ |= rank_environment(rank, world_size=workers, local_rank=rank, local_world_size=workers)
     config = load(directory.run_yaml)
@@ -218,6 +220,7 @@ def _work(
     writer: Any,
     arguments: tuple[Any, ...],
 ) -> None:
+    gc.freeze()  # else a collection walks through, and so copies, all that the server has imported
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     try:

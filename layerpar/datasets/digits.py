@@ -1,6 +1,7 @@
 """The 1,797 handwritten digits that scikit-learn carries: real data without a download."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 import torch
@@ -38,17 +39,24 @@ class Digits(MemoryDataset):
         return DatasetInfo(self.pixels.shape, 10, train - held, test, held)
 
     def loader(self, spec: LoaderSpec) -> Loader:
-        from sklearn.datasets import load_digits
-        from sklearn.model_selection import train_test_split
-
-        pixels, labels = load_digits(return_X_y=True)
-        chosen = train_test_split(pixels, labels, test_size=NUM_TEST, random_state=0, stratify=labels)
-        images = [torch.from_numpy(part * (255 / 16)).byte().view(-1, 1, 8, 8) for part in chosen[:2]]
-        targets = [torch.from_numpy(part).long() for part in chosen[2:]]
+        train, test = _read()
         info = self.info()
         return self.serve(
-            Samples(images[0], targets[0]).first(info.num_train + info.num_validation),
-            Samples(images[1], targets[1]).first(info.num_test),
+            train.first(info.num_train + info.num_validation),
+            test.first(info.num_test),
             spec,
             validation=info.num_validation,
         )
+
+
+@cache
+def _read() -> tuple[Samples, Samples]:
+    """All training and all test images."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    pixels, labels = load_digits(return_X_y=True)
+    split = train_test_split(pixels, labels, test_size=NUM_TEST, random_state=0, stratify=labels)
+    images = [torch.from_numpy(part * (255 / 16)).byte().view(-1, 1, 8, 8) for part in split[:2]]
+    targets = [torch.from_numpy(part).long() for part in split[2:]]
+    return Samples(images[0], targets[0]), Samples(images[1], targets[1])

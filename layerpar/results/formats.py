@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from layerpar.results.groups import IDENTITY, MEASURES
+from layerpar.results.screen import print_whole
 from layerpar.results.tables import Table
 
 COLUMNS_OF_RECORDS = [
@@ -43,12 +44,6 @@ def show(tables: list[Table], console: Console) -> None:
         for note in table.notes:
             console.print(note, style="dim", highlight=False, markup=False, soft_wrap=True)
         console.print()
-
-
-def print_whole(drawn: rich_table.Table, console: Console) -> None:
-    """Print a table at its own width: where the console is narrower, its lines wrap, and no cell is cut."""
-    drawn.width = Console(width=10_000).measure(drawn).maximum
-    console.print(drawn, crop=False, soft_wrap=True)
 
 
 def _narrow(row: list[str]) -> list[str]:

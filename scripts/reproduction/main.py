@@ -21,7 +21,7 @@ from rich.console import Console
 
 from layerpar import cli
 from layerpar.measure.environment import cpu_name
-from layerpar.results.show import show_sweep
+from layerpar.results.show_sweep import show_sweep
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

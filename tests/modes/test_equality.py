@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
 from tiny import OBJECTIVES, largest_difference, tiny, weights_after
 from torch import Tensor, nn
-from written import STEPS, Written, equal
+from written import STEPS, Written, equal, states
 
 from layerpar.seeds import stream_seed
 
@@ -44,16 +45,22 @@ def test_delayed_without_delay_is_serial(link_delay_0: list[str]) -> None:
     assert equal(serial, weights_after(tiny(*blocks, "objective.link_delay=0"), STEPS))
 
 
-@pytest.mark.parametrize("aggregation", ["replace", "damped", "momentum", "trust_region", "anderson", "ema"])
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_blocks_do_not_depend_on_where_they_are_placed(objective: str, aggregation: str) -> None:
-    norm = "architecture.norm=batch" if aggregation == "replace" else "architecture.norm=layer"
-    rule = [f"aggregation={aggregation}", "aggregation.every=2"]
-    blocks = ["mode=layerwise", "mode.blocks=4", "mode.partition=[1,2,4]", norm, *objective.split(), *rule]
-    one = weights_after(tiny(*blocks, "workers=1"), STEPS)
-    for workers in (2, 4) if aggregation == "replace" else (3,):
-        assert equal(one, weights_after(tiny(*blocks, f"workers={workers}"), STEPS))
-    assert not equal(one, weights_after(tiny("mode=layerwise", "mode.partition=[2]", "workers=1"), STEPS))
+def test_blocks_do_not_depend_on_where_they_are_placed(objective: str) -> None:
+    blocks = ["mode=layerwise", "mode.blocks=4", "mode.partition=[1,2,4]", *objective.split()]
+    plain = tiny(*blocks, "architecture.norm=batch", "aggregation=replace", "aggregation.every=2")
+    ruled = [
+        tiny(*blocks, "architecture.norm=layer", f"aggregation={rule}", "aggregation.every=2")
+        for rule in ("damped", "momentum", "trust_region", "anderson", "ema")
+    ]
+    elsewhere = tiny("mode=layerwise", "mode.partition=[2]", "workers=1")
+    *one, other = states([*(replace(config, workers=1) for config in (plain, *ruled)), elsewhere])
+    for workers in (2, 4):
+        assert equal(one[0], weights_after(replace(plain, workers=workers), STEPS))
+    three = states([replace(config, workers=3) for config in ruled])
+    for config, alone, apart in zip(ruled, one[1:], three, strict=True):
+        assert equal(alone, apart), config.aggregation.name
+    assert not any(equal(state, other) for state in one)
 
 
 @pytest.mark.parametrize("cuts", [[2], [1, 3]])

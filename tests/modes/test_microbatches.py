@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from itertools import combinations, product
 from typing import Any
 
@@ -195,8 +196,9 @@ def test_blocks_do_not_depend_on_where_they_are_placed() -> None:
         ]
         for variant, rule in product(VARIANTS, ("momentum", "trust_region", "anderson", "ema"))
     ]
+    configs = [tiny(*blocks, *way) for way in ways]
     one, two, four = (
-        states([tiny(*blocks, *way, f"workers={workers}") for way in ways]) for workers in (1, 2, 4)
+        states([replace(config, workers=workers) for config in configs]) for workers in (1, 2, 4)
     )
     for way, *results in zip(ways, one, two, four, strict=True):
         assert equal(results[0], results[1]), way

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from recorded import write_run
 from rich.console import Console
 
 from layerpar.paths import RunDirectory
-from layerpar.results.show import pins, show_run
+from layerpar.results.show_run import pins, show_run
 
 
 def shown(root: Path, *, width: int = 80) -> str:
@@ -61,3 +63,8 @@ def test_forty_columns_cut_no_number_and_brackets_stay(tmp_path: Path) -> None:
     assert f"{summary['ranks'][0]['busy_seconds']:.2f}" in text
     assert f"run directory: {root}\n" in text
     assert "layerwise local on digits" in text
+
+
+def test_a_run_is_shown_without_waiting_for_what_draws() -> None:
+    code = "import sys, layerpar.results.show_run; sys.exit({'pandas', 'matplotlib'} & {*sys.modules} != set())"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,24 +1,17 @@
-"""What the commands print when runs have ended."""
+"""What a command prints when one run has ended; it waits for neither pandas nor matplotlib."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from omegaconf import OmegaConf
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from layerpar.measure.writing import naming
 from layerpar.paths import RunDirectory
-from layerpar.results import formats
-from layerpar.results.load import find_run_directories, load
-from layerpar.results.page import page
-from layerpar.results.plots.draw import pictures
-from layerpar.results.report import render
-from layerpar.results.tables import comparison_tables
+from layerpar.results.screen import print_whole
 from layerpar.results.words import CONTENDED
 
 MEBIBYTE = 2**20
@@ -33,7 +26,7 @@ def show_run(root: Path, console: Console) -> None:
         console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     say(f"{summary['label']} on {summary['dataset']}, {summary['architecture']} depth {summary['depth']}")
-    formats.print_whole(_workers(summary), console)
+    print_whole(_workers(summary), console)
     for pin in pins(directory):
         say(f"the same cut again: {pin}")
     target = ""
@@ -84,50 +77,3 @@ def pins(directory: RunDirectory) -> list[str]:
         elif line["event"] == "engine" and line.get("cuts"):
             found[prefix] = f"{prefix}mode.partition=[{','.join(map(str, line['cuts']))}]"
     return list(found.values())
-
-
-def _found(path: Path) -> str:
-    """What a sweeper that searches has found, in its own words: values, and settings as overrides."""
-    content = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path)))
-    words = []
-    for key, value in content.items():
-        if isinstance(value, dict):
-            words.append(" ".join(f"{name}={setting}" for name, setting in value.items()))
-        elif key != "name":
-            words.append(f"{key.replace('_', ' ')} {value}")
-    return ", ".join(words)
-
-
-def show_sweep(directory: Path, console: Console) -> None:
-    """The table of a sweep or a comparison, and beside its runs: results.csv, .md and .html, figures/.
-
-    Runs that did not end well are rows too; a sweep without any run prints nothing.
-    """
-    if not find_run_directories([directory]):
-        return
-
-    def say(line: str) -> None:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
-
-    runs = load([directory])
-    formats.show(comparison_tables(runs), console)
-
-    def write(name: str, text: str) -> None:
-        with naming(directory / name):
-            (directory / name).write_text(text, encoding="utf-8")
-
-    write("results.csv", render(runs, format="csv"))
-    write("results.md", render(runs, format="markdown"))
-    drawn = pictures(runs)
-    write("results.html", page(runs, drawn))
-    for reason in runs.skipped:
-        say(f"skipped {reason}")
-    files = [path for path in drawn.save(directory / "figures") if path.suffix == ".png"]
-    if files:
-        others = f" and {len(files) - 1} more beside it" if len(files) > 1 else ""
-        say(f"figure: {files[0]}{others}")
-    found = directory / "optimization_results.yaml"
-    if found.exists() and (runs.summaries["status"] == "done").any():
-        say(f"found: {_found(found)}")
-    say(f"page: {directory / 'results.html'}")
-    say(f"results: {directory}")
