@@ -113,7 +113,7 @@ def test_missing_directory(command: str, tmp_path: Path, capfd: pytest.CaptureFi
     assert "is not a directory" in capfd.readouterr().err
 
 
-def test_a_command_from_a_shell_says_it_and_does_not_hang(tmp_path: Path) -> None:
+def test_within_three_seconds_from_a_shell(tmp_path: Path) -> None:
     before = time.perf_counter()
     command = [
         sys.executable,
@@ -127,4 +127,4 @@ def test_a_command_from_a_shell_says_it_and_does_not_hang(tmp_path: Path) -> Non
     seconds = time.perf_counter() - before
     assert ended.returncode == 2
     assert ended.stderr.startswith("layerpar: layerwise: workers=99")
-    assert seconds < 60, "a hang, not a slow machine"
+    assert seconds < 15, "a hang, not a slow machine"
