@@ -18,6 +18,7 @@ from layerpar.compose import choice, compose_and_call, composition, is_sweep, ou
 from layerpar.errors import UserError, require
 from layerpar.members import EXIT_CODES, member_directory, statuses_below
 from layerpar.optimized import direction, value
+from layerpar.results.show_run import show_run
 from layerpar.session import Session, carrying_out, current
 
 if TYPE_CHECKING:
@@ -55,8 +56,6 @@ def train_task(composed: DictConfig) -> float | None:
     if not is_sweep():
         outcome = session.run(composed, root, label=_label(composed), one_of_several=False, composition=files)
         if outcome.status == "done":
-            from layerpar.results.show_run import show_run  # only once there is a result
-
             if outcome.before:
                 session.print("done before; nothing was left to do")
             show_run(outcome.directory.root, session.console)
@@ -106,7 +105,6 @@ def resume(arguments: list[str], *, started: float) -> int:
     parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="epochs=N, workers=N")
     given = parser.parse_args(arguments)
     changes = dict(_change(text) for text in given.changes)
-    from layerpar.results.show_run import show_run
     from layerpar.resume import resume as go_on
 
     with carrying_out(Session("resume", arguments, started)) as session:

@@ -41,7 +41,9 @@ def show_sweep(directory: Path, console: Console) -> None:
     write("results.html", page(runs, drawn))
     for reason in runs.skipped:
         say(f"skipped {reason}")
-    files = [path for path in drawn.save(directory / "figures") if path.suffix == ".png"]
+    folder = directory / "figures"
+    folder.mkdir(exist_ok=True)
+    files = [path for path in drawn.save(folder) if path.suffix == ".png"]
     if files:
         others = f" and {len(files) - 1} more beside it" if len(files) > 1 else ""
         say(f"figure: {files[0]}{others}")

@@ -104,8 +104,7 @@ class Pictures:
     not_drawn: dict[str, str]
 
     def save(self, folder: Path, formats: Sequence[str] = ("png", "svg")) -> list[Path]:
-        """The files, written into the folder, which is made if it is missing."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """The files, written into the folder."""
         return [file for picture in self.drawn for file in picture.save(folder, formats)]
 
 
