@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from forking import ForkedCommand, heed_signals
 
 from layerpar.paths import RunDirectory
 
@@ -27,14 +28,20 @@ SMALL = (
     "device=cpu",
 )
 ENDLESS = (*SMALL, "epochs=100000", "workers=2")
+Started = ForkedCommand | subprocess.Popen[str]
 PATIENCE_SECONDS = 120
 LISTEN = "0A"
 FORKED = "layerpar.worker_server"
 """In the command line of a worker on this machine, whose output goes to its log."""
 
 
-def start(*arguments: str, before: Sequence[str] = (), **environment: str) -> subprocess.Popen[str]:
-    """`layerpar ARGUMENTS`, which Ctrl-C and a hang-up end even where the tests run in the background."""
+def start(*arguments: str, before: Sequence[str] = (), **environment: str) -> Started:
+    """`layerpar ARGUMENTS`, which Ctrl-C and a hang-up end even where the tests run in the background.
+
+    It is executed, as by a user's shell, where it follows another command or has an environment of its own.
+    """
+    if not before and not environment:
+        return ForkedCommand(arguments)
     return subprocess.Popen(
         [*before, sys.executable, "-m", "layerpar.cli", *arguments],
         stdout=subprocess.PIPE,
@@ -42,13 +49,8 @@ def start(*arguments: str, before: Sequence[str] = (), **environment: str) -> su
         text=True,
         start_new_session=True,
         env=os.environ | environment,
-        preexec_fn=_heed_signals,
+        preexec_fn=heed_signals,
     )
-
-
-def _heed_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
@@ -100,14 +102,14 @@ def _address(hexadecimal: str) -> str:
     return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
 
 
-def ended(process: subprocess.Popen[str], root: Path) -> tuple[int, str, str]:
+def ended(process: Started, root: Path) -> tuple[int, str, str]:
     """Exit code and output, once the command has ended; it may leave no worker behind."""
     output, error = process.communicate(timeout=PATIENCE_SECONDS)
     assert not workers_of(root)
     return process.returncode, output, error
 
 
-def ended_at_once(process: subprocess.Popen[str], root: Path) -> tuple[int, str, str]:
+def ended_at_once(process: Started, root: Path) -> tuple[int, str, str]:
     """The same for a command that was told to stop, or lost a worker, just now: workers have five seconds.
 
     The command itself then still writes tables and figures of what is done.
@@ -123,7 +125,7 @@ def status_of(directory: RunDirectory) -> dict[str, Any]:
 
 
 @contextmanager
-def training(process: subprocess.Popen[str], root: Path) -> Iterator[RunDirectory]:
+def training(process: Started, root: Path) -> Iterator[RunDirectory]:
     """A run that has begun to train; killed when the block ends."""
     directory = RunDirectory(root)
     try:
@@ -136,7 +138,7 @@ def training(process: subprocess.Popen[str], root: Path) -> Iterator[RunDirector
 
 
 @contextmanager
-def endless(root: Path, *overrides: str) -> Iterator[tuple[subprocess.Popen[str], RunDirectory]]:
+def endless(root: Path, *overrides: str) -> Iterator[tuple[Started, RunDirectory]]:
     """A run that is training and would go on for hours."""
     process = start("train", f"hydra.run.dir={root}", *ENDLESS, *overrides)
     with training(process, root) as directory:

@@ -12,7 +12,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import SMALL, ended, ended_at_once, is_training, start, status_of, wait_until, workers_of
+from processes import (
+    SMALL,
+    Started,
+    ended,
+    ended_at_once,
+    is_training,
+    start,
+    status_of,
+    wait_until,
+    workers_of,
+)
 
 from layerpar.launchers.base import KEEP_MEMORY, worker_environment
 from layerpar.paths import RunDirectory
@@ -63,7 +73,7 @@ ENDLESS = (*SMALL, "epochs=100000")
 
 
 @pytest.fixture
-def endless(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], RunDirectory]]:
+def endless(tmp_path: Path) -> Iterator[tuple[Started, RunDirectory]]:
     """A run with two workers that is training and would go on for hours."""
     directory = RunDirectory(tmp_path / "run")
     process = start("train", "mode=layerwise", "workers=2", f"hydra.run.dir={directory.root}", *ENDLESS)
@@ -147,7 +157,7 @@ def test_the_same_directory_runs_under_torchrun(tmp_path: Path) -> None:
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_killed_worker_ends_the_run(endless: tuple[subprocess.Popen[str], RunDirectory]) -> None:
+def test_a_killed_worker_ends_the_run(endless: tuple[Started, RunDirectory]) -> None:
     process, directory = endless
     os.kill(workers_of(directory.root)[0], signal.SIGKILL)
     code, _, error = ended_at_once(process, directory.root)
@@ -160,9 +170,7 @@ def test_a_killed_worker_ends_the_run(endless: tuple[subprocess.Popen[str], RunD
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run(
-    endless: tuple[subprocess.Popen[str], RunDirectory], number: signal.Signals
-) -> None:
+def test_an_interrupted_run(endless: tuple[Started, RunDirectory], number: signal.Signals) -> None:
     process, directory = endless
     if number == signal.SIGINT:
         os.killpg(process.pid, number)
@@ -175,7 +183,7 @@ def test_an_interrupted_run(
     assert status_of(directory)["status"] == "interrupted"
 
 
-def test_workers_do_not_outlive_a_killed_parent(endless: tuple[subprocess.Popen[str], RunDirectory]) -> None:
+def test_workers_do_not_outlive_a_killed_parent(endless: tuple[Started, RunDirectory]) -> None:
     process, directory = endless
     process.kill()
     wait_until(lambda: not workers_of(directory.root))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -100,7 +99,7 @@ def test_a_run_that_still_goes_on_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_its_directory_is_all_the_command_takes() -> None:
-    process: subprocess.Popen[str] = start("resume")
+    process = start("resume")
     _, error = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "RUN_DIR" in error

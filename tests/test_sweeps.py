@@ -12,6 +12,9 @@ from processes import SMALL, ended, start
 from layerpar.measure.status import read_status
 from layerpar.paths import RunDirectory
 
+FROM_A_SHELL = ("env",)
+"""Executed, not forked from the tests: joblib's own processes start from the command's."""
+
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_members_run_in_processes_of_the_launcher_and_are_read_from_their_directories(
@@ -19,7 +22,8 @@ def test_members_run_in_processes_of_the_launcher_and_are_read_from_their_direct
 ) -> None:
     pytest.importorskip(f"hydra_plugins.hydra_{launcher.partition('_')[0]}_launcher")
     asked = ["mode=serial", "epochs=1", "seed=0,1", f"hydra/launcher={launcher}", *SMALL]
-    code, _, error = ended(start("train", "-m", f"hydra.sweep.dir={tmp_path}", *asked), tmp_path)
+    command = start("train", "-m", f"hydra.sweep.dir={tmp_path}", *asked, before=FROM_A_SHELL)
+    code, _, error = ended(command, tmp_path)
     assert code == 0, error
     runs = [RunDirectory(path.parent) for path in tmp_path.glob("*/run.yaml")]
     assert [read_status(run)["status"] for run in runs] == ["done", "done"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import os
 import pickle
 import tempfile
@@ -15,6 +14,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from forking import context
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
@@ -59,18 +59,6 @@ OBJECTIVES = (
 TIMEOUT_SECONDS = 180
 """After which workers hang, however slow the machine is."""
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(
-    [
-        "torch._dynamo",
-        "torch.distributed.pipelining",
-        "layerpar.trainer",
-        "hydra",
-        "sklearn.datasets",
-        "sklearn.model_selection",
-    ]
-)
-
 
 def composed(*overrides: str) -> RunConfig:
     """The run that `layerpar train OVERRIDES` would be.
@@ -105,9 +93,9 @@ def tiny(*overrides: str) -> RunConfig:
 def on_workers(function: Callable[..., Any], world_size: int, *arguments: Any) -> list[Any]:
     """Call `function(ranks, *arguments)` on so many gloo workers; their results, by rank."""
     with tempfile.TemporaryDirectory() as folder:
-        pipes = [_context.Pipe(duplex=False) for _ in range(world_size)]
+        pipes = [context.Pipe(duplex=False) for _ in range(world_size)]
         workers = [
-            _context.Process(
+            context.Process(
                 target=_work, args=(function, rank, world_size, f"{folder}/store", pipes[rank][1], arguments)
             )
             for rank in range(world_size)
@@ -135,7 +123,7 @@ def launched(launcher: Launcher, directory: RunDirectory, *, workers: int, start
     """What `LocalLauncher.launch` does, by workers that start in an instant."""
     with tempfile.TemporaryDirectory() as folder:
         processes = [
-            _context.Process(target=_work_on, args=(directory, rank, workers, f"{folder}/store", started))
+            context.Process(target=_work_on, args=(directory, rank, workers, f"{folder}/store", started))
             for rank in range(workers)
         ]
         for process in processes:

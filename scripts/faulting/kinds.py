@@ -324,12 +324,12 @@ INT, HUP, USR1 = signal.SIGINT, signal.SIGHUP, signal.SIGUSR1
 RAISE = "raise RuntimeError('the wire is cut')"
 
 KINDS = (
-    Kind("SIGKILL of a worker", worker_signal(KILL), 13, quick=True),
+    Kind("SIGKILL of a worker", worker_signal(KILL), 13),
     Kind("SIGTERM of a worker", worker_signal(TERM), 5),
     Kind("SIGSTOP of a worker for ever", worker_signal(STOP), 6, PARALLEL),
     Kind("SIGKILL of the fork server", server_killed, 5, quick=True),
     Kind("SIGKILL of the command at its start", command_signal(KILL, at="start"), 4),
-    Kind("SIGKILL of the command", command_signal(KILL, at="training"), 13, quick=True),
+    Kind("SIGKILL of the command", command_signal(KILL, at="training"), 13),
     Kind("SIGKILL of the command at its end", command_signal(KILL, at="end"), 3),
     Kind("SIGTERM of the command at its start", command_signal(TERM, at="start"), 4),
     Kind("SIGTERM of the command", command_signal(TERM, at="training"), 5),
@@ -349,11 +349,11 @@ KINDS = (
     Kind("exit of a worker", raising("os._exit(7)", "failed", "exit code 7"), 3, PARALLEL),
     Kind("divergence", diverging, 3, SINGLE),
     Kind("no memory", no_memory, 2, SINGLE),
-    Kind("full disk", full_disk, 8, WAYS, quick=True, needs=("root",)),
+    Kind("full disk", full_disk, 8, WAYS, needs=("root",)),
     Kind("flipped bit in a checkpoint", damaged_checkpoint(flip), 4, SINGLE),
     Kind("truncated checkpoint", damaged_checkpoint(truncate), 4, SINGLE),
     Kind("missing part of a checkpoint", damaged_checkpoint(remove), 3, SINGLE),
     Kind("damaged result", damaged_result, 5, SINGLE),
-    Kind("second command at once", second_command, 5, quick=True),
+    Kind("second command at once", second_command, 5),
     Kind("other commands on a finished run", on_a_finished_run, 3, SINGLE),
 )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from PIL import Image
 from processes import (
     ENDLESS,
     SMALL,
+    Started,
     ended,
     listening,
     rank_of,
@@ -33,7 +33,23 @@ from processes import (
 
 from layerpar.paths import RunDirectory
 
-BLOCKS = ("mode=layerwise", "mode.blocks=4", "mode.partition=[1,2,4]", "architecture.depth=5", "epochs=2")
+OBJECTIVES = ("local", "delayed", "frozen")
+PHASES = (
+    "architecture.depth=5",
+    f"epochs={len(OBJECTIVES)}",
+    *(
+        override.format(name)
+        for name in OBJECTIVES
+        for override in (
+            "+mode@phases.{0}.mode=layerwise",
+            "+objective@phases.{0}.objective={0}",
+            "+phases.{0}.epochs=1",
+            "phases.{0}.mode.blocks=4",
+            "phases.{0}.mode.partition=[1,2,4]",
+        )
+    ),
+    "phases.frozen.mode.exchange=weights",
+)
 SECONDS = 10
 """In which a disturbed run has ended, beyond its timeouts."""
 
@@ -50,9 +66,7 @@ def across(cluster: Cluster, *names: str) -> list[str]:
 
 
 @contextmanager
-def on_two_hosts(
-    cluster: Cluster, root: Path, *overrides: str
-) -> Iterator[tuple[subprocess.Popen[str], RunDirectory]]:
+def on_two_hosts(cluster: Cluster, root: Path, *overrides: str) -> Iterator[tuple[Started, RunDirectory]]:
     """A run that is training, worker 0 on h1, worker 1 on h2, and would go on for hours."""
     process = start("train", f"hydra.run.dir={root}", *ENDLESS, *across(cluster, "h1", "h2"), *overrides)
     with training(process, root) as directory:
@@ -64,16 +78,13 @@ def worker(directory: RunDirectory, rank: int) -> int:
     return next(number for number in workers_of(directory.root) if rank_of(number) == str(rank))
 
 
-@pytest.mark.parametrize("objective", ["local", "delayed", "frozen"])
-def test_the_weights_of_one_host_whatever_the_hosts(
-    three_hosts: Cluster, tmp_path: Path, objective: str
-) -> None:
-    own = [f"objective={objective}", *(["mode.exchange=weights"] if objective == "frozen" else [])]
+def test_the_weights_of_one_host_whatever_the_hosts(three_hosts: Cluster, tmp_path: Path) -> None:
+    """After a phase of each objective: importing torch on every host takes longer than they all."""
     weights = []
     for number, places in enumerate(([], ["h1", "h2"], ["h1", "h2", "h3"])):
         directory = RunDirectory(tmp_path / str(number))
         launcher = across(three_hosts, *places) if places else []
-        asked = [*SMALL, *BLOCKS, *own, *launcher, f"workers={len(places) or 1}"]
+        asked = [*SMALL, *PHASES, *launcher, f"workers={len(places) or 1}"]
         code, _, error = ended(start("train", *asked, f"hydra.run.dir={directory.root}"), tmp_path)
         assert code == 0, error
         weights.append(directory.model.read_bytes())
@@ -253,9 +264,7 @@ def test_ssh_itself(three_hosts: Cluster, tmp_path: Path) -> None:
             assert_over(process, directory, "worker 1 on h2 was killed by SIGKILL")
 
 
-def assert_over(
-    process: subprocess.Popen[str], directory: RunDirectory, words: str, *, seconds: float = SECONDS
-) -> None:
+def assert_over(process: Started, directory: RunDirectory, words: str, *, seconds: float = SECONDS) -> None:
     """The run fails within so many seconds, says why, and no worker is left on any host."""
     before = time.monotonic()
     code, _, error = ended(process, directory.root)

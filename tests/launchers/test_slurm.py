@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +13,18 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster
-from processes import ENDLESS, SMALL, ended, rank_of, start, status_of, training, wait_until, workers_of
+from processes import (
+    ENDLESS,
+    SMALL,
+    Started,
+    ended,
+    rank_of,
+    start,
+    status_of,
+    training,
+    wait_until,
+    workers_of,
+)
 from tiny import composed
 
 from layerpar.check import check
@@ -29,7 +39,7 @@ SECONDS = 15
 
 
 @contextmanager
-def on_two_nodes(cluster: Cluster, root: Path) -> Iterator[tuple[subprocess.Popen[str], RunDirectory]]:
+def on_two_nodes(cluster: Cluster, root: Path) -> Iterator[tuple[Started, RunDirectory]]:
     """A run that is training, and would go on for hours."""
     process = cluster.layerpar("h3", "train", f"hydra.run.dir={root}", *ENDLESS, *ON_TWO_NODES)
     with training(process, root) as directory:
@@ -108,9 +118,7 @@ def test_srun_tells_who_ended_first(tmp_path: Path) -> None:
     ]
 
 
-def assert_over(
-    process: subprocess.Popen[str], directory: RunDirectory, *, code: int, status: str, words: str
-) -> None:
+def assert_over(process: Started, directory: RunDirectory, *, code: int, status: str, words: str) -> None:
     """The run ends within `SECONDS`, says why, and no worker is left on any node."""
     before = time.monotonic()
     found, _, error = ended(process, directory.root)
