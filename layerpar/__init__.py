@@ -8,7 +8,8 @@ down only, which `tests/test_house.py` holds. The rooms:
 
   cli.py compose.py session.py    command line → commands; Hydra; what one command runs
   commands.py                     report, plot, predict, doctor: commands that train nothing
-  app.py comparison.py variants.py members.py   train and resume; compare, its ways, the runs of a sweep
+  app.py comparison.py members.py train and resume; compare; the runs of a sweep
+  variants.py composer.py         the ways that compare compares; what their compositions share
   config.py spec.py typed.py      a composed configuration → typed settings, checked
   loggers/                        where the numbers of a run go beside metrics.jsonl
   optimized.py tune.py            what a search goes by; settings chosen with equal budgets

@@ -31,12 +31,14 @@ def compare(arguments: list[str], *, started: float) -> int:
 
     Hydra's jobs only plan, so that a mistake in the last one is found before the first one starts.
     """
+    from layerpar.composer import Composer
     from layerpar.variants import plan
 
     for argument in arguments:
         key, _, chosen = argument.lstrip("+").partition("=")
         if key.startswith("hydra/"):
             _require_one_at_a_time(key.removeprefix("hydra/"), chosen)
+    compose = Composer("train")
     planned: list[Planned] = []
     written: dict[Path, Mapping[str, str]] = {}
     errors: list[UserError] = []
@@ -52,7 +54,8 @@ def compare(arguments: list[str], *, started: float) -> int:
         places = [override for override in job.overrides.hydra if override.startswith("hydra.searchpath")]
         try:
             prefix = f"{root.name}/" if is_sweep() else ""
-            planned.extend(plan(composed, [*places, *job.overrides.task], root, prefix=prefix))
+            given = [*places, *job.overrides.task]
+            planned.extend(plan(composed, given, root, compose=compose, prefix=prefix))
             written[root / ".hydra"] = composition(composed)
         except UserError as error:  # Hydra would announce it in lines of its own
             errors.append(error)

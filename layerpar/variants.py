@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import env_override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from layerpar.compose import in_one_line
+from layerpar.composer import Composer
 from layerpar.errors import UserError, require
 from layerpar.tune import Settings, points, read_chosen
 
@@ -65,7 +65,9 @@ class Planned:
             yield
 
 
-def plan(composed: DictConfig, overrides: Sequence[str], root: Path, *, prefix: str = "") -> list[Planned]:
+def plan(
+    composed: DictConfig, overrides: Sequence[str], root: Path, *, compose: Composer, prefix: str = ""
+) -> list[Planned]:
     """A run for each of `composed.variants`, or for each trial of it, in the order in which to run them.
 
     That order rotates with the seed: a machine that grows slower within a round favours no variant.
@@ -75,6 +77,7 @@ def plan(composed: DictConfig, overrides: Sequence[str], root: Path, *, prefix: 
         overrides: The command line's, with where to look for options, from which every variant is composed
             before its own.
         root: Directory of the comparison.
+        compose: Composes the runs of all jobs.
         prefix: Of the runs' labels.
 
     Raises:
@@ -82,7 +85,7 @@ def plan(composed: DictConfig, overrides: Sequence[str], root: Path, *, prefix: 
     """
     environment = dict(HydraConfig.get().job.env_set)
     kept: list[Variant] = []
-    for variant in _variants(composed, overrides):
+    for variant in _variants(composed, overrides, compose):
         if variant.settings is not None or all(variant.composed != other.composed for other in kept):
             kept.append(variant)  # on one core, one thread is all cores
     planned = [
@@ -95,7 +98,7 @@ def plan(composed: DictConfig, overrides: Sequence[str], root: Path, *, prefix: 
     return planned[first:] + planned[:first]
 
 
-def _variants(composed: DictConfig, overrides: Sequence[str]) -> Iterator[Variant]:
+def _variants(composed: DictConfig, overrides: Sequence[str], compose: Composer) -> Iterator[Variant]:
     listed: Any = OmegaConf.to_container(composed.variants, resolve=False)
     given = {name: own for name, own in listed.items() if own is not None}
     require(bool(given), "variants lists nothing to compare; try '+variants.serial=[\"mode=serial\"]'")
@@ -105,16 +108,16 @@ def _variants(composed: DictConfig, overrides: Sequence[str]) -> Iterator[Varian
         without |= listed.keys() - given.keys()
         given = read_chosen(Path(composed.chosen), seed=composed.seed, variants=given, without=without)
     for name, own in given.items():
-        variant = _compose(name, [*common, *own])
+        variant = _compose(name, [*common, *own], compose)
         if composed.tune is None:
             yield Variant(name, name, variant, tuple(own))
             continue
         for number, settings in enumerate(_search(composed.tune, name, variant)):
-            tried = _compose(name, [*common, *own, *settings])
+            tried = _compose(name, [*common, *own, *settings], compose)
             yield Variant(f"{name}-{number}", name, tried, tuple(own), settings)
 
 
-def _compose(name: str, overrides: Sequence[str]) -> DictConfig:
+def _compose(name: str, overrides: Sequence[str], compose: Composer) -> DictConfig:
     """The configuration of a variant, checked.
 
     Raises:
@@ -124,7 +127,7 @@ def _compose(name: str, overrides: Sequence[str]) -> DictConfig:
     from layerpar.config import parse
 
     with in_one_line(overrides, command="layerpar compare"):
-        variant = hydra.compose("train", overrides=list(overrides))
+        variant = compose(overrides)
     with open_dict(variant):
         for key in OWN_KEYS:
             variant.pop(key, None)  # what an experiment says to compare is no part of a run

@@ -37,7 +37,7 @@ ORDER = (
     "work",
     "trainer",
     "optimized",
-    "worker compose",
+    "worker compose composer",
     "worker_server",
     "run",
     "resume tune",

@@ -8,19 +8,16 @@ import pickle
 import tempfile
 import traceback
 from collections.abc import Callable
-from copy import deepcopy
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from forking import context
-from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
-from omegaconf import DictConfig, OmegaConf
+from hydra import initialize_config_dir
 from torch import Tensor
 
+from layerpar.composer import Composer
 from layerpar.config import RunConfig, load, parse
 from layerpar.datasets.base import Loader
 from layerpar.engine.contract import Engine
@@ -61,28 +58,12 @@ TIMEOUT_SECONDS = 180
 
 
 def composed(*overrides: str) -> RunConfig:
-    """The run that `layerpar train OVERRIDES` would be.
-
-    Hydra takes a fifth of a second for a composition; tests that differ in values only share one.
-    """
-    given = OverridesParser.create().parse_overrides(list(overrides))
-    config = deepcopy(_chosen(*(one.input_line for one in given if not _is_value(one))))
-    for one in filter(_is_value, given):
-        OmegaConf.update(config, one.key_or_group, one.value(), merge=True)
-    return parse(config)
-
-
-def _is_value(override: Override) -> bool:
-    """Whether it sets the value of a key that there is; others choose, add or delete."""
-    key = override.key_or_group
-    changes = override.type == OverrideType.CHANGE and override.package is None
-    return changes and not key.startswith("hydra") and not (config_directory() / key).is_dir()
-
-
-@cache
-def _chosen(*choices: str) -> DictConfig:
+    """The run that `layerpar train OVERRIDES` would be."""
     with initialize_config_dir(version_base="1.3", config_dir=str(config_directory())):
-        return compose("train", overrides=list(choices))
+        return parse(_compose(overrides))
+
+
+_compose = Composer("train")
 
 
 def tiny(*overrides: str) -> RunConfig:
