@@ -10,6 +10,8 @@ from pathlib import Path
 
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from layerpar.errors import UserError, require_choice
@@ -43,7 +45,8 @@ FIGURES: dict[str, Callable[[Runs], Figure]] = {
 }
 """Every figure by name; each raises `FigureSkippedError` where the runs have not its data."""
 
-FORMATS = ("png", "svg", "pdf")
+CANVASES = {"png": FigureCanvasAgg, "svg": FigureCanvasSVG, "pdf": FigureCanvasPdf}
+FORMATS = tuple(CANVASES)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Picture:
         FigureCanvasAgg(figure)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
+        figure.set_dpi(layout.RC["savefig.dpi"])
         return cls(name, figure)
 
     @cached_property
@@ -86,8 +90,11 @@ class Picture:
 
     def _drawn(self, form: str, metadata: dict[str, None] | None) -> bytes:
         file = io.BytesIO()
+        write = getattr(
+            CANVASES[form](self.figure), f"print_{form}"
+        )  # savefig would draw it once more before
         with rc_context(layout.RC):
-            self.figure.savefig(file, format=form, metadata=metadata)
+            write(file, metadata=metadata)
         return file.getvalue()
 
 
