@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from itertools import compress
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -34,13 +35,13 @@ class Composer:
         given = OverridesParser.create().parse_overrides(list(overrides))
         others = [place for place, one in enumerate(given) if one.type != OverrideType.CHANGE]
         first = max(others, default=-1) + 1  # what adds or deletes may meet a value that was set before it
-        values = [one for one in given[first:] if self._is_value(one, overrides)]
-        choices = tuple(str(one.input_line) for one in given if one not in values)
+        is_value = [place >= first and self._is_value(one, overrides) for place, one in enumerate(given)]
+        choices = tuple(str(one.input_line) for one, value in zip(given, is_value, strict=True) if not value)
         if choices not in self._known:
             self._known[choices] = hydra.compose(self._config_name, overrides=list(choices))
         composed = deepcopy(self._known[choices])
         try:
-            for one in values:
+            for one in compress(given, is_value):
                 OmegaConf.update(composed, one.key_or_group, one.value(), merge=True)
         except OmegaConfBaseException:
             return hydra.compose(self._config_name, overrides=list(overrides))
