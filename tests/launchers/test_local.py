@@ -29,21 +29,28 @@ from processes import (
 from layerpar.paths import RunDirectory
 from layerpar.variables import PARENT
 
-MODES = {
-    "serial": ["mode=serial"],
-    "data": ["mode=data"],
-    "pipeline": ["mode=pipeline"],
-    "sequential": ["mode=sequential"],
-    "layerwise": ["mode=layerwise", "objective=delayed"],
-    "replicas": ["mode=layerwise", "mode.replicas=2", "workers=4"],
-}
+MODES = ("serial", "data", "pipeline", "sequential", "layerwise", "replicas")
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_nothing_listens_beyond_loopback(tmp_path: Path, mode: str) -> None:
-    with endless(tmp_path / "run", *MODES[mode]) as (process, directory):
-        found = listening([process.pid, *workers_of(directory.root)])
-    assert all(address in ("127.0.0.1", "::1") for address in found), found
+def test_nothing_listens_beyond_loopback(tmp_path: Path) -> None:
+    """Neither the command nor a worker of any mode; the death of one ends a run, and the next begins."""
+    others = ["~variants.serial_all_cores", "~variants.layerwise_local", "objective=delayed"]
+    others += ['+variants.layerwise=["mode=layerwise"]']
+    others += ['+variants.replicas=["mode=layerwise","mode.replicas=2","workers=4"]']
+    process = start("compare", f"hydra.run.dir={tmp_path}", *ENDLESS, *others)
+    try:
+        for number, mode in enumerate(MODES):
+            directory = RunDirectory(tmp_path / f"{number}-{mode}")
+            wait_until(lambda: is_training(directory) or process.poll() is not None)  # noqa: B023  called at once
+            assert process.poll() is None, process.communicate()
+            workers = workers_of(directory.root)
+            found = listening([process.pid, *workers])
+            assert all(address in ("127.0.0.1", "::1") for address in found), (mode, found)
+            os.kill(workers[0], signal.SIGKILL)
+        assert ended(process, tmp_path)[0] == 1
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_listening_sees_a_socket_that_is_open_to_all() -> None:
