@@ -6,6 +6,7 @@ import xml.etree.ElementTree
 
 import pytest
 from matplotlib import rc_context
+from PIL import Image
 from recorded import ENVIRONMENT, MEBIBYTE, write_comparison, write_ended, write_run
 
 from layerpar.errors import UserError
@@ -417,6 +418,25 @@ def test_the_same_runs_give_the_same_bytes(tmp_path, monkeypatch):
     write_run(tmp_path / "runs" / "run")
     once, again = (draw.plot([tmp_path / "runs"], tmp_path / name).written for name in "ab")
     assert [path.read_bytes() for path in once] == [path.read_bytes() for path in again]
+
+
+def test_every_file_is_the_same_whatever_was_drawn_before_it(tmp_path):
+    """And a PNG has as many dots per inch as layout says."""
+    write_run(tmp_path / "runs" / "run")
+    runs, orders = (
+        load([tmp_path / "runs"]),
+        (("png", "svg", "pdf"), ("pdf", "svg", "png"), ("svg", "png", "pdf")),
+    )
+    found = []
+    for number, order in enumerate(orders):
+        picture = draw.picture(runs, "time_to_target")
+        size = picture.figure.get_size_inches()
+        (tmp_path / str(number)).mkdir()
+        files = {file.suffix: file for file in picture.save(tmp_path / str(number), order)}
+        found.append({suffix: file.read_bytes() for suffix, file in files.items()})
+        with Image.open(files[".png"]) as image:
+            assert image.size == tuple((size * layout.RC["savefig.dpi"]).astype(int))
+    assert found[0] == found[1] == found[2]
 
 
 def test_a_folder_that_cannot_be_written_is_the_users_mistake(tmp_path):

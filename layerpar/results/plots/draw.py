@@ -67,7 +67,6 @@ class Picture:
         FigureCanvasAgg(figure)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-        figure.set_dpi(layout.RC["savefig.dpi"])
         return cls(name, figure)
 
     @cached_property
@@ -90,11 +89,10 @@ class Picture:
 
     def _drawn(self, form: str, metadata: dict[str, None] | None) -> bytes:
         file = io.BytesIO()
-        write = getattr(
-            CANVASES[form](self.figure), f"print_{form}"
-        )  # savefig would draw it once more before
+        self.figure.set_dpi(layout.RC["savefig.dpi"])  # print_svg and print_pdf leave 72 behind
+        canvas = CANVASES[form](self.figure)
         with rc_context(layout.RC):
-            write(file, metadata=metadata)
+            getattr(canvas, f"print_{form}")(file, metadata=metadata)  # savefig would draw twice
         return file.getvalue()
 
 
