@@ -79,7 +79,7 @@ def worker(directory: RunDirectory, rank: int) -> int:
 
 
 def test_the_weights_of_one_host_whatever_the_hosts(three_hosts: Cluster, tmp_path: Path) -> None:
-    """After a phase of each objective: one run of three, since importing torch on every host takes longest."""
+    """After a phase of each objective: one run of three, since importing torch takes longest."""
     weights = []
     for number, places in enumerate(([], ["h1", "h2"], ["h1", "h2", "h3"])):
         directory = RunDirectory(tmp_path / str(number))
