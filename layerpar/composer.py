@@ -52,7 +52,7 @@ class Composer:
         key = override.key_or_group
         if override.package is not None or override.is_hydra_override() or override.is_sweep_override():
             return False
-        if "." in key:  # names of groups have strokes
+        if "." in key:  # names of groups have slashes
             return True
         if key not in self._groups:
             find = GlobalHydra.instance().config_loader().get_group_options

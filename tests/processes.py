@@ -125,16 +125,28 @@ def status_of(directory: RunDirectory) -> dict[str, Any]:
 
 
 @contextmanager
-def training(process: Started, root: Path) -> Iterator[RunDirectory]:
-    """A run that has begun to train; killed when the block ends."""
-    directory = RunDirectory(root)
+def killed_in_the_end(process: Started) -> Iterator[None]:
+    """Whatever happens within, the command is gone afterwards."""
     try:
-        wait_until(lambda: is_training(directory) or process.poll() is not None)
-        assert process.poll() is None, process.communicate()
-        yield directory
+        yield
     finally:
         process.kill()
         process.communicate()
+
+
+@contextmanager
+def training(process: Started, root: Path) -> Iterator[RunDirectory]:
+    """A run that has begun to train; killed when the block ends."""
+    with killed_in_the_end(process):
+        yield begun(process, root)
+
+
+def begun(process: Started, root: Path) -> RunDirectory:
+    """A run, as soon as it trains."""
+    directory = RunDirectory(root)
+    wait_until(lambda: is_training(directory) or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
+    return directory
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from processes import (
     Started,
     ended,
     ended_at_once,
+    endless,
     is_training,
     start,
     status_of,
@@ -69,20 +70,13 @@ RANK_KEYS = [
     "predicted_step_seconds",
     "paused_seconds",
 ]
-ENDLESS = (*SMALL, "epochs=100000")
 
 
-@pytest.fixture
-def endless(tmp_path: Path) -> Iterator[tuple[Started, RunDirectory]]:
+@pytest.fixture(name="endless")
+def training_layerwise(tmp_path: Path) -> Iterator[tuple[Started, RunDirectory]]:
     """A run with two workers that is training and would go on for hours."""
-    directory = RunDirectory(tmp_path / "run")
-    process = start("train", "mode=layerwise", "workers=2", f"hydra.run.dir={directory.root}", *ENDLESS)
-    try:
-        wait_until(lambda: is_training(directory))
-        yield process, directory
-    finally:
-        process.kill()
-        process.communicate()
+    with endless(tmp_path / "run", "mode=layerwise") as found:
+        yield found
 
 
 def test_workers_keep_their_memory_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from forking import heed_signals
 from ways import WORK, Way
 
 from layerpar.measure.status import current_status, read_status
@@ -95,7 +96,7 @@ class Trial:
             start_new_session=True,
             cwd=self.folder,
             env=os.environ | {TAG: self.name} | environment,
-            preexec_fn=_heed_signals,
+            preexec_fn=heed_signals,
         )
 
     def end(self, process: subprocess.Popen[str], *, seconds: float = PATIENCE_SECONDS) -> Ended:
@@ -223,11 +224,6 @@ def evaluations(directory: RunDirectory) -> int:
         return directory.metrics.read_text().count('"evaluate"')
     except OSError:
         return 0
-
-
-def _heed_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def _same(directory: RunDirectory, reference: dict[str, torch.Tensor]) -> bool:

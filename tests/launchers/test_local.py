@@ -15,9 +15,11 @@ import pytest
 from processes import (
     ENDLESS,
     SMALL,
+    begun,
     ended,
     endless,
     is_training,
+    killed_in_the_end,
     listening,
     rank_of,
     start,
@@ -38,19 +40,13 @@ def test_nothing_listens_beyond_loopback(tmp_path: Path) -> None:
     others += ['+variants.layerwise=["mode=layerwise"]']
     others += ['+variants.replicas=["mode=layerwise","mode.replicas=2","workers=4"]']
     process = start("compare", f"hydra.run.dir={tmp_path}", *ENDLESS, *others)
-    try:
+    with killed_in_the_end(process):
         for number, mode in enumerate(MODES):
-            directory = RunDirectory(tmp_path / f"{number}-{mode}")
-            wait_until(lambda: is_training(directory) or process.poll() is not None)  # noqa: B023  called at once
-            assert process.poll() is None, process.communicate()
-            workers = workers_of(directory.root)
+            workers = workers_of(begun(process, tmp_path / f"{number}-{mode}").root)
             found = listening([process.pid, *workers])
             assert all(address in ("127.0.0.1", "::1") for address in found), (mode, found)
             os.kill(workers[0], signal.SIGKILL)
         assert ended(process, tmp_path)[0] == 1
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_listening_sees_a_socket_that_is_open_to_all() -> None:

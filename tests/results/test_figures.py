@@ -423,11 +423,8 @@ def test_the_same_runs_give_the_same_bytes(tmp_path, monkeypatch):
 def test_every_file_is_the_same_whatever_was_drawn_before_it(tmp_path):
     """And a PNG has as many dots per inch as layout says."""
     write_run(tmp_path / "runs" / "run")
-    runs, orders = (
-        load([tmp_path / "runs"]),
-        (("png", "svg", "pdf"), ("pdf", "svg", "png"), ("svg", "png", "pdf")),
-    )
-    found = []
+    runs, found = load([tmp_path / "runs"]), []
+    orders = (("png", "svg", "pdf"), ("pdf", "svg", "png"), ("svg", "png", "pdf"))
     for number, order in enumerate(orders):
         picture = draw.picture(runs, "time_to_target")
         size = picture.figure.get_size_inches()
