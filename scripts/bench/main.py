@@ -1,7 +1,8 @@
 """Ratios between ways of doing the same work, measured in one go: alternating runs, medians, all shown.
 
 scripts/benchmark overhead      our serial, data and pipeline modes against bare PyTorch scripts
-scripts/benchmark modes         every mode against serial, on an MLP and on a residual CNN
+scripts/benchmark modes         every mode against serial, on an MLP and on a residual CNN, and where workers'
+                                seconds go; renews the README's section
 scripts/benchmark start         from command to first training step; CPU time of --help
 scripts/benchmark loader        what our loaders cost, against torchvision's reference recipe
 scripts/benchmark predict       what `layerpar predict` says beside what two workers take, over several links
@@ -73,25 +74,6 @@ MODES = {
     "layerwise delayed": ("mode=layerwise", "objective=delayed"),
     "layerwise delayed, link_delay 1": ("mode=layerwise", "objective=delayed", "objective.link_delay=1"),
 }
-MICROBATCHES = {
-    "serial, M=4": ("mode=serial", "mode.microbatches=4"),
-    "data, M=4": ("mode=data", "mode.microbatches=4"),
-    "layerwise local, M=4": ("mode=layerwise", "objective=local", "objective.microbatches=4"),
-    "layerwise delayed, link_delay 1, M=4": (
-        "mode=layerwise",
-        "objective=delayed",
-        "objective.link_delay=1",
-        "objective.microbatches=4",
-    ),
-    "… without a stash": (
-        "mode=layerwise",
-        "objective=delayed",
-        "objective.link_delay=1",
-        "objective.microbatches=4",
-        "objective.stash=false",
-    ),
-}
-"""What version 0.1 did not have."""
 CUT = {"mlp": "mode.partition=[4]", "cnn": "mode.partition=[8]"}
 """The cut of bare_pipeline.py."""
 
@@ -161,33 +143,6 @@ def alternate(
     return found
 
 
-def account(found: dict[str, list[Summary]], *, title: str) -> None:
-    """Print what the seconds of all workers together went into, in per cent, medians of the rounds.
-
-    `useful` is what the serial run of the same round took; `more work` is what the workers were busy beyond
-    that, with heads, copies and whatever makes a core slower while its neighbour works; `uneven` is how much
-    of the waiting an equal share of the work would have spared.
-    """
-    columns = ("useful", "more work", "waiting", "of it uneven", "exchanging")
-    table = Table("way", *columns, title=title)
-    for name, runs in found.items():
-        if len(runs[0]["ranks"]) > 1:
-            shares = [_shares(serial, run) for serial, run in zip(found["serial"], runs, strict=True)]
-            table.add_row(name, *(f"{median(values):.1f}" for values in zip(*shares, strict=True)))
-    Console(width=110).print(table)
-
-
-def _shares(serial: Summary, run: Summary) -> list[float]:
-    ranks = run["ranks"]
-    total = run["train_seconds"] * len(ranks)
-    busy = [rank["busy_seconds"] for rank in ranks]
-    exchanging = sum(rank["exchange_seconds"] for rank in ranks)
-    useful = serial["train_seconds"]
-    uneven = max(busy) * len(busy) - sum(busy)
-    waiting = total - sum(busy) - exchanging
-    return [100 * part / total for part in (useful, sum(busy) - useful, waiting, uneven, exchanging)]
-
-
 def overhead(rounds: int) -> None:
     """Throughput of our loops relative to bare scripts."""
     for work in WORKS:
@@ -209,31 +164,10 @@ def overhead(rounds: int) -> None:
 
 
 def modes(rounds: int) -> None:
-    """Every mode on the same work, and where the workers' seconds go.
+    """Every mode, and where the workers' seconds go."""
+    from modes import modes as compare
 
-    What was found on two shared cores of an AMD EPYC (the table is in the README):
-
-    - *Useful* is what the serial run of the same round took. It is above 100 % where half a network suits
-      a core's caches better than a whole one; on a shared machine single rounds are 10 to 20 % off.
-    - *More work* is what workers are busy beyond that. `local`: the auxiliary head, on the CNN 8 to 10 of
-      375 ms a step, nearly all of it the pooling of its large activation. `delayed`: the gradient to the
-      upper block's input, and a copy of the lower block's weights in every step, since late gradients
-      need the old ones (2 of 97 ms on the MLP). Both: a core is slower while its neighbour uses the same
-      memory. `pipeline`: four micro-batches are four small batches. `data`: copying and averaging
-      gradients.
-    - *Waiting*, CNN: 4.8 points of both rows are uneven work. A residual block is 7 % of the network, and
-      a cut falls between two of them. What is left is filling and draining: `local` begins one forward
-      late, `delayed` ends with `link_delay` backwards alone, 2 % of 60 steps and 4 % of 30; an epoch of
-      CIFAR-10 has 390.
-    - *Exchanging* is packing and handing over; the messages themselves travel while workers compute.
-    - Memory that a step frees is kept for the next one (`KEEP_MEMORY` in `launchers/base.py`, every mode
-      alike): giving it back to the system and fetching it again cost serial training up to 80 ms of a 910
-      ms step, depending on chance.
-    """
-    for work in WORKS:
-        ways = {name: partial(ours, work, *overrides) for name, overrides in (MODES | MICROBATCHES).items()}
-        found = alternate(ways, rounds=rounds, title=f"modes, {work}, 2 workers", unit="serial")
-        account(found, title=f"where the workers' seconds go, {work}, %")
+    compare(rounds, WORKS)
 
 
 def against(rounds: int, other: Path) -> None:

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 from hosts import ADDRESSES, wired, write_remote
+from readme import CHECKOUT, renew
 
 from layerpar import cli
 from layerpar.results.load import load
 from layerpar.results.plots.panels import with_series
 from layerpar.results.speedup import with_speed_up
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-BEGIN, END = "<!-- slow links: made by scripts/benchmark slow_link -->\n", "<!-- end of slow links -->\n"
 FIGURE = "speedup_vs_bandwidth"
 RATES = {"unlimited": None, "10gbit": "10gbit", "1gbit": "1gbit", "300mbit": "300mbit", "100mbit": "100mbit"}
 """The interfaces of a host, and the rate of the wire behind each."""
@@ -50,10 +49,7 @@ def slow_link(rounds: int, *, quick: bool) -> None:
     print(found)
     if not quick:
         shutil.copy(folder / "figures" / f"{FIGURE}.png", CHECKOUT / "figures" / f"slow_link_{FIGURE}.png")
-        readme = CHECKOUT / "README.md"
-        before, _, rest = readme.read_text().partition(BEGIN)
-        _, _, after = rest.partition(END)
-        readme.write_text(before + BEGIN + found + END + after)
+        renew("slow links", found, by="scripts/benchmark slow_link")
 
 
 def section(folder: Path, *, figures: str) -> str:
