@@ -12,12 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from layerpar.results.choices import FIGURES, PREDICTED_TABLES, TABLES
+
 if TYPE_CHECKING:
     from layerpar.results.load import Runs
-
-FORMATS = ("table", "markdown", "latex", "csv", "json", "html")
-FIGURE_FORMATS = ("png", "svg", "pdf")
-PREDICTION_FORMATS = ("table", "markdown", "latex", "csv", "json")
 
 PREDICT = """\
 How long a step would take in every way of training: layers are measured one by one on this machine, the
@@ -46,7 +44,7 @@ def report(arguments: list[str]) -> int:
     parser.add_argument(
         "directories", nargs="+", type=Path, metavar="DIR", help="of a run, a sweep, or above"
     )
-    parser.add_argument("--format", choices=FORMATS, default="table", help="of what is printed (table)")
+    parser.add_argument("--format", choices=TABLES, default="table", help="of what is printed (table)")
     parser.add_argument(
         "--baseline", default="serial", metavar="MODE", help="what speed-up is measured against (serial)"
     )
@@ -89,7 +87,7 @@ def plot(arguments: list[str]) -> int:
     parser.add_argument(
         "--format",
         nargs="+",
-        choices=FIGURE_FORMATS,
+        choices=FIGURES,
         default=["png", "svg"],
         help="files of each figure (png svg)",
     )
@@ -124,7 +122,7 @@ def predict(arguments: list[str]) -> int:
         help="an earlier prediction or run, for layer times",
     )
     parser.add_argument(
-        "--format", choices=PREDICTION_FORMATS, default="table", help="of what is printed (table)"
+        "--format", choices=PREDICTED_TABLES, default="table", help="of what is printed (table)"
     )
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="for figures, table and layer times")
     given = parser.parse_args(arguments)

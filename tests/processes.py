@@ -120,6 +120,24 @@ def ended_at_once(process: Started, root: Path) -> tuple[int, str, str]:
     return ended(process, root)
 
 
+def assert_over(
+    process: Started,
+    directory: RunDirectory,
+    words: str,
+    *,
+    seconds: float,
+    code: int = 1,
+    status: str = "failed",
+) -> None:
+    """The run ends within so many seconds, says why, and leaves no worker anywhere."""
+    before = time.monotonic()
+    found, _, error = ended(process, directory.root)
+    assert time.monotonic() - before < seconds
+    assert found == code
+    assert words in error
+    assert status_of(directory)["status"] == status
+
+
 def status_of(directory: RunDirectory) -> dict[str, Any]:
     return json.loads(directory.status.read_text())
 

@@ -90,7 +90,7 @@ def predict(arguments: Sequence[str], *, source: Path | None, form: str, output:
     Args:
         arguments: Overrides of the runs, and the keys of `OWN_KEYS`.
         source: Where layer times were recorded; None to measure them.
-        form: One of `layerpar.commands.PREDICTION_FORMATS`.
+        form: One of `layerpar.results.choices.PREDICTED_TABLES`.
         output: Folder for the table as JSON, the figures and the layer times; None for none.
 
     Raises:

@@ -10,9 +10,9 @@ import pandas as pd
 from layerpar.measure.writing import strict
 from layerpar.results.columns import Column
 from layerpar.results.tables import Table
-from layerpar.results.words import number
+from layerpar.results.words import MEBIBYTE, number
 
-MEBIBYTE, GIBIBYTE = 2**20, 2**30
+GIBIBYTE = 2**30
 PREDICTED = "prediction, not a measurement: layers were measured one by one, the rest is arithmetic"
 PARTLY = "sequential: a step trains one block only, mean over the blocks' turns"
 SHOWN_CUTS = 8

@@ -8,9 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from layerpar.results.verdicts import against_baseline
-from layerpar.results.words import NOTHING, number
-
-MEBIBYTE = 2**20
+from layerpar.results.words import MEBIBYTE, NOTHING, number
 
 Group = Mapping[Hashable, Any]
 """A row of `layerpar.results.groups.summarise`."""

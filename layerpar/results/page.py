@@ -21,7 +21,7 @@ from layerpar.results.plots.draw import Pictures
 from layerpar.results.settings import describe, differing, disambiguate
 from layerpar.results.speedup import BASELINE
 from layerpar.results.tables import Table, report_tables
-from layerpar.results.words import counted, number
+from layerpar.results.words import MEBIBYTE, counted, number
 
 THEMED = {
     "#ffffff": "var(--paper)",
@@ -31,7 +31,6 @@ THEMED = {
 }
 """Colours of figures that follow the page's theme; the others are read on white and on black."""
 
-MEBIBYTE = 2**20
 WIDE = 8.0
 """Inches from which a figure gets the whole width of the page."""
 CURVE_WIDTH, CURVE_HEIGHT = 240, 60

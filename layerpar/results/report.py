@@ -10,12 +10,11 @@ from rich.console import Console
 
 from layerpar.errors import require_choice
 from layerpar.results import formats
+from layerpar.results.choices import TABLES
 from layerpar.results.groups import summarise
 from layerpar.results.load import Runs, load
 from layerpar.results.speedup import BASELINE
 from layerpar.results.tables import report_tables
-
-FORMATS = ("table", "markdown", "latex", "csv", "json", "html")
 
 
 def report(
@@ -29,14 +28,14 @@ def report(
 
     Args:
         directories: Run directories, and directories of them.
-        format: One of `FORMATS`.
+        format: One of `layerpar.results.choices.TABLES`.
         baseline: The mode (or label, such as `layerwise local`) that speed-up is measured against.
         predict: Adds predicted to measured seconds; None for measurements only.
 
     Raises:
         UserError: no run could be read, or none is of that baseline.
     """
-    require_choice("--format", format, FORMATS)
+    require_choice("--format", format, TABLES)
     runs = load(directories)
     if predict is not None:
         runs = predict(runs)

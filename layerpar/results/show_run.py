@@ -12,9 +12,7 @@ from rich.table import Table
 
 from layerpar.paths import RunDirectory
 from layerpar.results.screen import print_whole
-from layerpar.results.words import CONTENDED
-
-MEBIBYTE = 2**20
+from layerpar.results.words import CONTENDED, MEBIBYTE
 
 
 def show_run(root: Path, console: Console) -> None:

@@ -8,6 +8,7 @@ CONTENDED = "more threads than cores, a shared GPU, other runs beside it, or a p
 """What takes the meaning from a run's seconds."""
 
 NOTHING = "-"
+MEBIBYTE = 2**20
 
 
 def number(value: float, *, like: float | None = None) -> str:

@@ -21,11 +21,11 @@ from processes import (
     ENDLESS,
     SMALL,
     Started,
+    assert_over,
     ended,
     listening,
     rank_of,
     start,
-    status_of,
     training,
     wait_until,
     workers_of,
@@ -111,7 +111,7 @@ def test_every_host_is_described_by_a_number_and_listens_to_its_network_only(
 def test_a_killed_worker_is_named_with_its_host(three_hosts: Cluster, tmp_path: Path) -> None:
     with on_two_hosts(three_hosts, tmp_path / "run") as (process, directory):
         os.kill(worker(directory, 1), signal.SIGKILL)
-        assert_over(process, directory, "worker 1 on h2 was killed by SIGKILL")
+        assert_over(process, directory, "worker 1 on h2 was killed by SIGKILL", seconds=SECONDS)
 
 
 def test_the_command_of_a_host_killed_with_all_below_it(three_hosts: Cluster, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_the_command_of_a_host_killed_with_all_below_it(three_hosts: Cluster, tm
             above = int(Path(f"/proc/{above}/stat").read_text().rpartition(")")[2].split()[1])
         for number in reversed(tree):
             os.kill(number, signal.SIGKILL)
-        assert_over(process, directory, "worker 1 on h2 was killed by SIGKILL")
+        assert_over(process, directory, "worker 1 on h2 was killed by SIGKILL", seconds=SECONDS)
 
 
 def test_a_killed_parent_leaves_no_worker_on_any_host(three_hosts: Cluster, tmp_path: Path) -> None:
@@ -261,14 +261,4 @@ def test_ssh_itself(three_hosts: Cluster, tmp_path: Path) -> None:
         process = three_hosts.layerpar("h3", *asked)
         with training(process, tmp_path / "run") as directory:
             os.kill(worker(directory, 1), signal.SIGKILL)
-            assert_over(process, directory, "worker 1 on h2 was killed by SIGKILL")
-
-
-def assert_over(process: Started, directory: RunDirectory, words: str, *, seconds: float = SECONDS) -> None:
-    """The run fails within so many seconds, says why, and no worker is left on any host."""
-    before = time.monotonic()
-    code, _, error = ended(process, directory.root)
-    assert time.monotonic() - before < seconds
-    assert code == 1
-    assert words in error
-    assert status_of(directory)["status"] == "failed"
+            assert_over(process, directory, "worker 1 on h2 was killed by SIGKILL", seconds=SECONDS)

@@ -17,6 +17,7 @@ from processes import (
     ENDLESS,
     SMALL,
     Started,
+    assert_over,
     ended,
     rank_of,
     start,
@@ -63,19 +64,19 @@ def test_a_job_and_a_step_of_one_have_the_weights_of_this_machine(
 def test_a_killed_task_is_named_with_its_node(slurm_hosts: Cluster, tmp_path: Path) -> None:
     with on_two_nodes(slurm_hosts, tmp_path / "run") as (process, directory):
         os.kill(next(n for n in workers_of(directory.root) if rank_of(n) == "1"), signal.SIGKILL)
-        assert_over(process, directory, code=1, status="failed", words="worker 1 on h2 was killed by SIGKILL")
+        assert_over(process, directory, "worker 1 on h2 was killed by SIGKILL", seconds=SECONDS)
 
 
 def test_a_cancelled_job_fails(slurm_hosts: Cluster, tmp_path: Path) -> None:
     with on_two_nodes(slurm_hosts, tmp_path / "run") as (process, directory):
         slurm_hosts.run("h3", "scancel", "--name=layerpar")
-        assert_over(process, directory, code=1, status="failed", words="worker")
+        assert_over(process, directory, "worker", seconds=SECONDS)
 
 
 def test_an_interrupted_parent_ends_the_job(slurm_hosts: Cluster, tmp_path: Path) -> None:
     with on_two_nodes(slurm_hosts, tmp_path / "run") as (process, directory):
         process.send_signal(signal.SIGTERM)
-        assert_over(process, directory, code=143, status="interrupted", words="SIGTERM")
+        assert_over(process, directory, "SIGTERM", seconds=SECONDS, code=143, status="interrupted")
         wait_until(lambda: slurm_hosts.run("h3", "squeue", "-h") == "")
 
 
@@ -116,16 +117,6 @@ def test_srun_tells_who_ended_first(tmp_path: Path) -> None:
         (0, "h1", -signal.SIGTERM),
         (4, "h4", 3),
     ]
-
-
-def assert_over(process: Started, directory: RunDirectory, *, code: int, status: str, words: str) -> None:
-    """The run ends within `SECONDS`, says why, and no worker is left on any node."""
-    before = time.monotonic()
-    found, _, error = ended(process, directory.root)
-    assert time.monotonic() - before < SECONDS
-    assert found == code
-    assert words in error
-    assert status_of(directory)["status"] == status
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from layerpar.errors import UserError, require_choice
 from layerpar.measure.writing import naming
+from layerpar.results.choices import FIGURES as FIGURE_FORMATS
 from layerpar.results.load import Runs, load
 from layerpar.results.plots import blocks, comparison, layout, learning, scaling, speed_up, timeline, workers
 from layerpar.results.plots.panels import FigureSkippedError
@@ -46,7 +47,6 @@ FIGURES: dict[str, Callable[[Runs], Figure]] = {
 """Every figure by name; each raises `FigureSkippedError` where the runs have not its data."""
 
 CANVASES = {"png": FigureCanvasAgg, "svg": FigureCanvasSVG, "pdf": FigureCanvasPdf}
-FORMATS = tuple(CANVASES)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Picture:
         return self._drawn("svg", {"Date": None}).decode()
 
     def save(self, folder: Path, formats: Sequence[str] = ("png", "svg")) -> list[Path]:
-        """Write a file for each of these `FORMATS`."""
+        """Write a file for each of these formats."""
         files = [folder / f"{self.name}.{form}" for form in formats]
         for file, form in zip(files, formats, strict=True):
             with naming(file):
@@ -162,14 +162,14 @@ def plot(
     Args:
         directories: Run directories, and directories of them.
         output: Folder for the files, made if it is missing.
-        formats: Some of `FORMATS`.
+        formats: Some of `layerpar.results.choices.FIGURES`.
         predict: Adds predictions to the runs; None for measurements only.
 
     Raises:
         UserError: no run could be read, or the folder cannot be written.
     """
     for form in formats:
-        require_choice("--format", form, FORMATS)
+        require_choice("--format", form, FIGURE_FORMATS)
     runs = load(directories)
     if predict is not None:
         runs = predict(runs)

@@ -22,8 +22,7 @@ from layerpar.results.plots.panels import (
     with_series,
 )
 from layerpar.results.speedup import with_speed_up
-
-MEBIBYTE = 2**20
+from layerpar.results.words import MEBIBYTE
 
 
 def efficiency(loaded: Runs, *, scaled: bool = False) -> Figure:
