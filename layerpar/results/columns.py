@@ -34,7 +34,7 @@ class Column:
 
 
 def spread(group: Group, measure: str, *, scale: float = 1.0, decimals: int | None = None) -> str:
-    """Mean ± half of its 95 % interval; how many of the finished runs have it, if not all.
+    """Mean ± half of its 95 % interval; how many of the finished seeds have it, if not all.
 
     Args:
         group: The row.
@@ -50,7 +50,7 @@ def spread(group: Group, measure: str, *, scale: float = 1.0, decimals: int | No
         return f"{value * scale:.{decimals}f}"
 
     words = text(mean) + ("" if math.isnan(ci95) else f" ± {text(ci95)}")
-    return f"{words} ({count} of {group['num_done']})" if 0 < count < group["num_done"] else words
+    return f"{words} ({count} of {group['num_seeds']})" if 0 < count < group["num_seeds"] else words
 
 
 def _time_to_target(group: Group) -> str:
@@ -66,6 +66,8 @@ def _mode(group: Group) -> str:
 
 def _speed_up(group: Group) -> str:
     text = spread(group, "speed_up")
+    if group["speed_up_contended"] and not group["contended"]:
+        text += " *"  # its own seconds are good, the unit's are not
     return f"{text} scaled" if group["scaled"] else text
 
 

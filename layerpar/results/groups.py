@@ -75,9 +75,10 @@ def summarise(runs: Runs, *, baseline: str = BASELINE) -> pd.DataFrame:
     `…_std`, the sample standard deviation (NaN below two seeds or where one is infinite), `…_ci95`, half of
     the mean's 95 % confidence interval, and `…_count`, the seeds. Further
     columns: those of `IDENTITY`, `settings` (what tells the group from others that look alike), `num_runs`,
-    `statuses` such as `2 done, 1 diverged`, `num_done`, `num_reached` (runs that reached the target),
-    `contended`, `is_unit`, `scaled` (speed-up is that of weak scaling), `messages`, `speed_up_missing`,
-    `work` (groups with the same can be compared) and `by_seed`: for each seed, the measures.
+    `statuses` such as `2 done, 1 diverged`, `num_done`, `num_seeds` (with a finished run), `num_reached`
+    (seeds that always reached the target), `contended`, `speed_up_contended` (it, or what it is measured
+    against), `is_unit`, `scaled` (speed-up is that of weak scaling), `messages`, `speed_up_missing`, `work`
+    (groups with the same can be compared) and `by_seed`: for each seed, the measures.
 
     Args:
         runs: As `load` gives them.
@@ -102,9 +103,11 @@ def summarise(runs: Runs, *, baseline: str = BASELINE) -> pd.DataFrame:
         groups[column] = groups[column].astype("Int64")
     groups["num_runs"] = members.size()
     groups["num_done"] = done.groupby(group).sum()
-    groups["num_reached"] = rows["time_to_target_seconds"].map(math.isfinite).groupby(group).sum()
+    groups["num_seeds"] = rows["seed"].where(done).groupby(group).nunique()
+    groups["num_reached"] = of_seeds["time_to_target_seconds"].map(math.isfinite).groupby(level=0).sum()
     groups["work"] = members["settings"].first().map(_work)
     groups["contended"] = members["contended"].any()
+    groups["speed_up_contended"] = members["speed_up_contended"].any()
     groups["is_unit"] = members["is_unit"].any()
     groups["scaled"] = members["scaled"].any()
     groups["statuses"] = members["status"].agg(_statuses)

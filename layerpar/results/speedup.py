@@ -60,6 +60,7 @@ class Ratio:
             each worker; there is then no serial fraction and no difference of accuracy.
         missing: Why there is no unit, None where there is one.
         is_unit: The run is (one of) the unit.
+        contended: Its own seconds or the unit's are.
     """
 
     speed_up: float = math.nan
@@ -69,11 +70,12 @@ class Ratio:
     scaled: bool = field(default=False, kw_only=True)
     missing: str | None = field(default=None, kw_only=True)
     is_unit: bool = field(default=False, kw_only=True)
+    contended: bool = field(default=False, kw_only=True)
 
 
 def with_speed_up(runs: pd.DataFrame, *, baseline: str = BASELINE) -> pd.DataFrame:
-    """The runs with the numbers of `Ratio` as columns, `speed_up_missing` (why there are none), `is_unit`
-    and `scaled`.
+    """The runs with the numbers of `Ratio` as columns, `speed_up_missing` (why there are none),
+    `speed_up_contended`, `is_unit` and `scaled`.
 
     The unit of a run is the finished run of the baseline that did the same work with the same threads per
     worker. The baseline's own runs are measured against the one of them with the fewest workers and threads:
@@ -99,6 +101,7 @@ def with_speed_up(runs: pd.DataFrame, *, baseline: str = BASELINE) -> pd.DataFra
     return runs.assign(
         **{name: [getattr(ratio, name) for ratio in ratios] for name in numbers},
         speed_up_missing=pd.Series([ratio.missing for ratio in ratios], dtype=object, index=runs.index),
+        speed_up_contended=[ratio.contended for ratio in ratios],
         is_unit=[ratio.is_unit for ratio in ratios],
         scaled=[ratio.scaled for ratio in ratios],
     )
@@ -147,6 +150,7 @@ class _Baseline:
             (1 / speed_up - 1 / more) / (1 - 1 / more) if more > 1 else math.nan,
             run["test_accuracy"] - fmean(unit["test_accuracy"] for unit in units),
             is_unit=any(unit["path"] == run["path"] for unit in units),
+            contended=any(one["contended"] for one in (run, *units)),
         )
 
     def _scaled(self, run: dict[str, Any]) -> Ratio:
@@ -164,7 +168,12 @@ class _Baseline:
         if not units:
             return Ratio(missing=self._why_none(run))
         speed_up = run["samples_per_second"] / fmean(unit["samples_per_second"] for unit in units)
-        return Ratio(speed_up, speed_up * _processors(units[0]) / _processors(run), scaled=True)
+        return Ratio(
+            speed_up,
+            speed_up * _processors(units[0]) / _processors(run),
+            scaled=True,
+            contended=any(one["contended"] for one in (run, *units)),
+        )
 
     def _units(self, run: dict[str, Any], same_work: list[dict[str, Any]]) -> list[dict[str, Any]]:
         own, optimizer = self._is_baseline(run), _optimizer(run)

@@ -15,7 +15,7 @@ from layerpar.results.speedup import BASELINE, RULE, SCALED_RULE
 from layerpar.results.verdicts import conclusion
 from layerpar.results.words import CONTENDED, NOTHING, compact, counted
 
-INTERVAL = "±: half of the 95 % confidence interval of a mean over {runs} (Student's t)"
+INTERVAL = "±: half of the 95 % confidence interval of a mean over {seeds} (Student's t)"
 VERDICTS = (
     "verdict: against the {baseline} runs of the same seeds, where the mean difference exceeds its 95 % "
     "confidence interval; else level"
@@ -88,10 +88,10 @@ def _tables(groups: pd.DataFrame, columns: list[Column], baseline: str) -> list[
     shown = [column for column in (GRADIENTS, WORK) if any(column in table.columns for table in tables)]
     if shown:
         notes.append(COUNTED.format(columns=" and ".join(column.title.replace("\n", "") for column in shown)))
-    counts = sorted({int(count) for count in groups["num_done"] if count > 1})
+    counts = sorted({int(count) for count in groups["num_seeds"] if count > 1})
     if counts:
-        runs = counted(counts[0], "run") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} runs"
-        notes.append(INTERVAL.format(runs=runs))
+        seeds = counted(counts[0], "seed") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
+        notes.append(INTERVAL.format(seeds=seeds))
     return tables
 
 
@@ -141,7 +141,7 @@ def _notes(records: list[dict[Hashable, Any]]) -> list[str]:
             part for part in (group["label"], counted(group["workers"], "worker"), group["settings"]) if part
         )
         notes += [f"no speed-up of {named}: {reason}" for reason in group["speed_up_missing"]]
-    if any(group["contended"] for group in records):
+    if any(group["contended"] or group["speed_up_contended"] for group in records):
         notes.append(f"* contended: {CONTENDED}; do not quote these seconds")
     units = [group for group in records if group["is_unit"] and group["settings"]]
     notes += [f"the unit of speed-up: {unit['label']}, {unit['settings']}" for unit in units]

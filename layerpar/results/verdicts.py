@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
@@ -76,13 +76,13 @@ def against_baseline(group: Mapping[Hashable, Any]) -> str | None:
     """Speed and accuracy beside the baseline's runs of the same seeds, such as `faster, level accuracy`.
 
     None for the baseline itself, for other amounts of work, and below two seeds (not runs). Seconds of
-    contended runs are no ground for a verdict.
+    contended runs, its own or the baseline's, are no ground for a verdict.
     """
     if group["is_unit"] or group["scaled"]:
         return None
     words = []
     speed = Difference(group["speed_up"] - 1, group["speed_up_ci95"], group["speed_up_count"])
-    found = None if group["contended"] else speed.verdict(less="slower", more="faster")
+    found = None if group["speed_up_contended"] else speed.verdict(less="slower", more="faster")
     if found is not None:
         words.append("level speed" if found == LEVEL else found)
     accuracy = Difference(*(group[f"accuracy_difference{suffix}"] for suffix in ("", "_ci95", "_count")))
@@ -95,34 +95,56 @@ def against_baseline(group: Mapping[Hashable, Any]) -> str | None:
 def conclusion(groups: pd.DataFrame) -> str | None:
     """What came out, in a sentence: the fastest (to the target), by how much, and whether that counts.
 
+    Goes by the seeds that all ways have in common; None where there are none.
+
     Args:
         groups: Ways of doing the same work, as `summarise` gives them.
     """
-    finished = groups[(groups["num_done"] > 0) & ~groups["contended"]]
-    targets = finished["target_accuracy"].dropna().unique()
-    alike = finished["work"].nunique() == 1 and finished["target_accuracy"].nunique(dropna=False) == 1
-    if len(finished) < 2 or not alike:
+    finished = groups[groups["num_done"] > 0]
+    timed = finished[~finished["contended"]]
+    targets = timed["target_accuracy"].dropna().unique()
+    alike = timed["work"].nunique() == 1 and timed["target_accuracy"].nunique(dropna=False) == 1
+    if len(timed) < 2 or not alike:
         return None
     measure = "time_to_target_seconds" if len(targets) else "train_seconds"
-    first, second = finished.sort_values(measure, kind="stable").head(2).to_dict("records")
-    seconds, longer = first[measure], second[measure]
+    ways = timed.to_dict("records")
+    seconds = _of_common_seeds(ways, measure)
+    if not seconds[0]:
+        return None
+    ranked = sorted(zip(ways, seconds, strict=True), key=lambda way: fmean(way[1].values()))
+    left_out = " Contended ways are left out." if len(timed) < len(finished) else ""
+    target = f"{targets[0]:.2%}" if len(targets) else None
+    return _sentence([(_name(way, timed), by_seed) for way, by_seed in ranked[:2]], target) + left_out
+
+
+def _of_common_seeds(groups: Sequence[Mapping[Hashable, Any]], measure: str) -> list[dict[int, float]]:
+    """A measure of every group by seed, over the seeds for which all have it."""
+    values = [
+        {seed: found[measure] for seed, found in group["by_seed"].items() if not math.isnan(found[measure])}
+        for group in groups
+    ]
+    common = sorted(set.intersection(*map(set, values)))
+    return [{seed: by_seed[seed] for seed in common} for by_seed in values]
+
+
+def _sentence(ranked: list[tuple[str, dict[int, float]]], target: str | None) -> str:
+    """Of the first two ways, by name and seconds of every seed."""
+    (first, own), (second, other) = ranked
+    seconds, longer = fmean(own.values()), fmean(other.values())
     if not math.isfinite(seconds):
-        return f"No way of training always reaches {targets[0]:.2%}." if len(targets) else None
-    what = f"Fastest to {targets[0]:.2%}" if len(targets) else "Fastest"
-    begin = f"{what}: {_name(first, finished)}, {number(seconds)} s"
+        return f"No way of training always reaches {target}."
+    begin = f"Fastest{f' to {target}' if target else ''}: {first}, {number(seconds)} s"
     if math.isinf(longer):
         return f"{begin}; no other always gets there."
-    ahead = (
-        f"{begin}; next: {_name(second, finished)}, {number(longer)} s ({longer / seconds:.2f} times as long)"
-    )
-    difference = compare(second, first, measure)
-    verdict = difference.verdict(less="", more="ahead")
+    ahead = f"{begin}; next: {second}, {number(longer)} s ({longer / seconds:.2f} times as long)"
+    difference = paired_difference(other, own)
+    verdict = difference.verdict(less="behind", more="ahead")
     if verdict is None:
         return f"{ahead}. With fewer than two seeds of both, it may be chance."
     over = f"over {counted(difference.num_pairs, 'seed')}"
-    if verdict == "ahead":
-        return f"{ahead}. The difference exceeds its 95 % interval {over}."
-    return f"{ahead}. The difference is within its 95 % interval {over}: level."
+    if verdict == LEVEL:
+        return f"{ahead}. The difference is within its 95 % interval {over}: level."
+    return f"{ahead}. The difference exceeds its 95 % interval {over}."
 
 
 def _name(group: Mapping[Hashable, Any], groups: pd.DataFrame) -> str:

@@ -11,6 +11,7 @@ from recorded import ENVIRONMENT, MEBIBYTE, write_comparison, write_ended, write
 
 from layerpar.errors import UserError
 from layerpar.paths import RunDirectory
+from layerpar.results.groups import summarise
 from layerpar.results.load import load
 from layerpar.results.plots import (
     blocks,
@@ -24,7 +25,7 @@ from layerpar.results.plots import (
     workers,
 )
 from layerpar.results.plots.draw import FIGURES
-from layerpar.results.plots.panels import FigureSkippedError
+from layerpar.results.plots.panels import FigureSkippedError, mean_over_seeds, with_series
 
 
 def line(ax, label):
@@ -217,6 +218,80 @@ def test_an_interval_wider_than_the_picture_stays_within_it(tmp_path):
             assert band.get_paths()[0].vertices[:, 1].max() <= 100
 
 
+def test_intervals_are_those_of_the_table_where_seeds_repeat(tmp_path):
+    for seed, repeat in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        measured = {"train_seconds": 9.0 + seed + repeat / 2}
+        write_run(tmp_path / f"s{seed}{repeat}", seed=seed, measured=measured)
+        write_run(tmp_path / f"d{seed}{repeat}", "data", seed=seed, measured=measured)
+    runs = load([tmp_path])
+    means = mean_over_seeds(with_series(runs.summaries), ["series"], ["train_seconds"])
+    expected = summarise(runs).set_index("label")["train_seconds_ci95"]
+    assert means.set_index("series")["train_seconds_ci95"].to_dict() == pytest.approx(expected.to_dict())
+
+
+def test_accuracy_over_epochs_has_one_line_whoever_was_paused(tmp_path):
+    """Seconds are then no measurement, accuracies are; and the caption counts the seeds of every line."""
+    for seed in range(3):
+        write_run(tmp_path / f"s{seed}", seed=seed)
+        paused = {"contended": seed == 2}
+        write_run(tmp_path / f"l{seed}", "layerwise", seed=seed, measured=paused)
+    write_run(tmp_path / "d", "data")
+    runs = load([tmp_path])
+    figure = learning.accuracy_against_epoch(runs)
+    assert legend(figure) == ["serial", "data", "layerwise local", "target"]
+    assert texts(figure)[1].replace("\n", " ").endswith("mean ± 95 % interval over 1 to 3 seeds")
+    timed = learning.accuracy_against_time(runs)
+    assert legend(timed) == ["serial", "data", "layerwise local *", "target"]
+
+
+def test_cuts_that_were_varied_are_lines_of_their_own(tmp_path):
+    """Where they only follow from the depth, they are none."""
+    for depth in (4, 8):
+        write_run(tmp_path / f"s{depth}", architecture__depth=depth, measured={"train_seconds": 12.0})
+        for cut, seconds in (("balanced", 6.0), ("equal", 8.0)):
+            measured = {"train_seconds": seconds}
+            changes = {"architecture__depth": depth, "mode__partition": cut}
+            write_run(tmp_path / f"l{depth}{cut}", "layerwise", measured=measured, **changes)
+        changes = {"architecture__depth": depth, "mode__partition": [depth // 2]}
+        write_run(tmp_path / f"p{depth}", "pipeline", measured={"train_seconds": 6.0}, **changes)
+    (ax,) = (figure := speed_up.against_depth(load([tmp_path]))).axes
+    assert legend(figure)[1:] == [
+        "pipeline 1f1b",
+        "layerwise local, partition=balanced",
+        "layerwise local, partition=equal",
+    ]
+    assert line(ax, "layerwise local, partition=balanced") == [(4, 2), (8, 2)]
+
+
+def test_of_two_ways_of_serial_training_the_slower_has_its_settings_in_the_legend(tmp_path):
+    for depth in (4, 8):
+        changes = {"architecture__depth": depth}
+        write_run(tmp_path / f"a{depth}", measured={"train_seconds": 10.0}, **changes)
+        slower = {"train_seconds": 12.0}
+        write_run(tmp_path / f"b{depth}", mode__microbatches=4, measured=slower, **changes)
+    figure = speed_up.against_depth(load([tmp_path]))
+    assert legend(figure) == ["serial (the unit)", "serial, microbatches=4"]
+
+
+def test_efficiency_is_per_processor_and_hollow_where_contended(tmp_path):
+    write_run(tmp_path / "s", measured={"train_seconds": 12.0})
+    for count in (2, 4):
+        write_run(tmp_path / f"{count}", "data", workers=count, measured={"train_seconds": 12.0 / count})
+    (ax,) = (figure := scaling.efficiency(load([tmp_path]))).axes
+    assert ax.get_ylabel() == "speed-up per processor (%)"
+    hollow = [drawn for drawn in ax.get_lines() if drawn.get_markerfacecolor() == "white"]
+    assert [drawn.get_xdata().tolist() for drawn in hollow if len(drawn.get_xdata())] == [[4]]
+    assert legend(figure)[-1] == "contended"
+
+
+def test_time_to_target_counts_a_seed_that_diverged(tmp_path):
+    for seed in range(2):
+        write_run(tmp_path / f"{seed}", "data", seed=seed, measured={"time_to_target_seconds": 4.0})
+    write_ended(tmp_path / "2", "data", seed=2, status="diverged", message="loss became nan")
+    (ax,) = learning.time_to_target(load([tmp_path])).axes
+    assert [text.get_text() for text in ax.texts] == ["∞: 2 of 3 reached it"]
+
+
 def test_time_to_target_names_what_never_got_there(tmp_path):
     for mode, times in (("serial", [8.0, 10.0]), ("data", [4.0, None]), ("pipeline", [None, None])):
         for seed, value in enumerate(times):
@@ -338,7 +413,7 @@ def test_a_line_for_the_loss_of_each_block(tmp_path):
     write_run(tmp_path / "run", "layerwise", workers=3, epochs=2)
     write_run(tmp_path / "serial")
     (ax,) = (figure := workers.block_loss(load([tmp_path]))).axes
-    assert ax.get_title(loc="left") == "digits, mlp, depth 8, width 1024\nlayerwise local *"
+    assert ax.get_title(loc="left") == "digits, mlp, depth 8, width 1024\nlayerwise local"
     assert line(ax, "block 2") == near([(1, 0.8 * 0.6), (2, 0.8 * 0.36)])
     assert legend(figure) == ["block 0", "block 1", "block 2"]
 

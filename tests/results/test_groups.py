@@ -9,6 +9,7 @@ from recorded import write_ended, write_run
 
 from layerpar.results.groups import by_task, summarise
 from layerpar.results.load import load
+from layerpar.results.tables import report_tables
 from layerpar.results.verdicts import conclusion
 
 
@@ -38,6 +39,19 @@ def test_repeats_with_one_seed_are_one_value(tmp_path):
     write_run(tmp_path / "b", seed=1, measured={"train_seconds": 12.0})
     (group,) = groups_of(tmp_path).to_dict("records")
     assert (group["train_seconds"], group["train_seconds_count"]) == (11.0, 2)
+
+
+def test_repeats_of_two_seeds_are_two_values_of_which_none_is_missing(tmp_path):
+    for seed, repeat in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        measured = {"train_seconds": 9.0 + seed + repeat / 2, "time_to_target_seconds": 5.0}
+        write_run(tmp_path / f"{seed}{repeat}", seed=seed, measured=measured)
+    groups = groups_of(tmp_path)
+    (group,) = groups.to_dict("records")
+    assert (group["num_runs"], group["num_seeds"], group["num_reached"]) == (4, 2, 2)
+    (table,) = report_tables(load([tmp_path]))
+    cells = dict(zip(table.heads, table.rows[0], strict=True))
+    assert cells["train seconds"] == "9.75 ± 6.35"
+    assert "2 seeds" in table.notes[-1]
 
 
 def test_one_run_has_no_deviation(tmp_path):
@@ -128,3 +142,25 @@ def test_the_conclusion_names_what_tells_rows_apart_and_compares_the_same_work_o
     assert conclusion(groups_of(tmp_path)).startswith(told)
     write_run(tmp_path / "short", "data", epochs=1, target_accuracy=None, measured={"train_seconds": 1.0})
     assert conclusion(groups_of(tmp_path)) is None, "one epoch is no way of doing the work of five"
+
+
+def test_the_conclusion_goes_by_the_seeds_that_all_have(tmp_path):
+    """Serial training is fastest on a seed that the others have not been run with."""
+    for seed, value in enumerate([30.0, 31.0, 5.0]):
+        write_run(tmp_path / f"s{seed}", seed=seed, target_accuracy=None, measured={"train_seconds": value})
+    for seed, value in enumerate([25.0, 25.9]):
+        changes = {"seed": seed, "target_accuracy": None}
+        write_run(tmp_path / f"d{seed}", "data", measured={"train_seconds": value}, **changes)
+    told = conclusion(groups_of(tmp_path))
+    assert told.startswith("Fastest: data, 25.4 s; next: serial, 30.5 s (1.20 times as long).")
+    assert "exceeds its 95 % interval over 2 seeds" in told
+
+
+def test_the_conclusion_says_that_contended_ways_are_left_out(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path / f"s{seed}", seed=seed, target_accuracy=0.99)
+        write_run(tmp_path / f"p{seed}", "pipeline", seed=seed, target_accuracy=0.99)
+        fast = {"time_to_target_seconds": 1.0}
+        write_run(tmp_path / f"d{seed}", "data", seed=seed, workers=4, target_accuracy=0.99, measured=fast)
+    told = conclusion(groups_of(tmp_path))
+    assert told == "No way of training always reaches 99.00%. Contended ways are left out."

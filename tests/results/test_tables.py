@@ -13,6 +13,7 @@ from layerpar.results.columns import spread
 from layerpar.results.formats import csv, latex, markdown, show
 from layerpar.results.groups import summarise
 from layerpar.results.load import load
+from layerpar.results.plots import comparison
 from layerpar.results.tables import comparison_tables, report_tables
 from layerpar.results.words import compact, counted, number
 
@@ -125,8 +126,8 @@ def test_numbers_have_as_many_decimals_as_their_size_asks_for(value, text):
     assert number(value) == text
 
 
-def test_a_mean_over_fewer_than_the_finished_runs_says_so():
-    group = {"speed_up": 1.5, "speed_up_ci95": 0.25, "speed_up_count": 2, "num_done": 3}
+def test_a_mean_over_fewer_than_the_finished_seeds_says_so():
+    group = {"speed_up": 1.5, "speed_up_ci95": 0.25, "speed_up_count": 2, "num_seeds": 3}
     assert spread(group, "speed_up") == "1.50 ± 0.25 (2 of 3)"
 
 
@@ -182,6 +183,19 @@ def test_contended_seconds_are_no_ground_for_a_verdict(tmp_path):
     (table,) = report_tables(load([tmp_path]))
     assert column(table, "verdict")["data *"] == "level accuracy"
     assert table.conclusion is None, "nothing is left to compare"
+
+
+def test_a_contended_unit_is_no_ground_for_a_verdict_either(tmp_path):
+    for seed in range(2):
+        slow = {"train_seconds": 10.0, "test_accuracy": 0.9, "contended": True}
+        write_run(tmp_path / f"s{seed}", seed=seed, measured=slow)
+        fast = {"train_seconds": 2.5, "test_accuracy": 0.9}
+        write_run(tmp_path / f"d{seed}", "data", seed=seed, measured=fast)
+    (table,) = report_tables(load([tmp_path]))
+    assert column(table, "verdict")["data"] == "level accuracy"
+    assert column(table, "speed-up")["data"] == "4.00 ± 0.00 *"
+    (ax,) = (comparison.comparison(load([tmp_path]))).axes[:1]
+    assert "4.00x *" in [text.get_text().partition("  ")[2] for text in ax.texts]
 
 
 def test_the_cells_of_forty_columns_are_whole(runs):

@@ -26,7 +26,7 @@ def against_blocks(loaded: Runs) -> Figure:
     runs = finished(loaded.summaries)
     one_block = (runs["mode"] == BASELINE) & (runs["threads_per_worker"] == 1)
     runs = runs[runs["objective"].notna() | one_block]
-    runs = with_series(runs, ignore=(*SIZES, "workers", "mode.blocks"))
+    runs = with_series(runs, ignore=(*SIZES, "workers", "mode.blocks"), mark_contended=False)
     chosen = [(name, members) for name, members in panels(runs, TASK) if _spans(members)]
     need(len(chosen) > 0, "needs one layerwise way of training with two numbers of blocks")
     series = list(dict.fromkeys(name for _, members in chosen for name in members["series"]))
@@ -35,7 +35,7 @@ def against_blocks(loaded: Runs) -> Figure:
     also = f"prediction: a worker for every block, {runs['predicted_link'].iloc[0]}" if predicted else ""
     figure, axes = layout.grid(
         f"Test accuracy{' and predicted speed-up' * predicted} against number of blocks",
-        layout.caption(runs),
+        layout.caption(runs, mark=None),
         [title for name, _ in chosen for title in ([name, also] if predicted else [name])],
         ylabel="test accuracy (%)",
         handles=[palette.handle(name, styles[name]) for name in series],

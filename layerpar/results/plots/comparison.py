@@ -17,7 +17,7 @@ from layerpar.results.words import number
 
 def comparison(loaded: Runs) -> Figure:
     """Left: train seconds, with the speed-up beside every bar. Right: test accuracy over train seconds."""
-    runs = with_speed_up(with_series(finished(loaded.summaries)))
+    runs = with_series(with_speed_up(finished(loaded.summaries)))
     groups = list(panels(runs, TASK))
     need(
         len(groups) == 1,
@@ -45,12 +45,15 @@ def comparison(loaded: Runs) -> Figure:
 
 def _draw_bars(ax: Axes, runs: pd.DataFrame, styles: dict[str, palette.Style]) -> None:
     bars = mean_over_seeds(runs, ["series"], ["train_seconds", "speed_up"]).sort_values("train_seconds")
+    scaled = set(runs.loc[runs["scaled"], "series"])
+    starred = set(runs.loc[runs["speed_up_contended"] & ~runs["contended"], "series"])
     longest = (bars["train_seconds"] + bars["train_seconds_ci95"]).max()
     for place, bar in enumerate(bars.to_dict("records")):
         mean, ci95 = bar["train_seconds"], bar["train_seconds_ci95"]
         name = str(bar["series"])
         ax.barh(place, mean, xerr=ci95 or None, height=0.65, capsize=2, color=styles[name].color, label=name)
         text = f"{number(mean)} s" + ("" if pd.isna(bar["speed_up"]) else f"  {number(bar['speed_up'])}x")
+        text += " scaled" * (name in scaled) + " *" * (name in starred)
         ax.text(mean + ci95 + 0.02 * longest, place, text, va="center", fontsize=8)
     layout.name_bars(ax, bars["series"].tolist())
     ax.set_xlim(0, 1.35 * longest)

@@ -109,21 +109,22 @@ def name_bars(ax: Axes, names: Sequence[str]) -> None:
     ax.grid(visible=False, axis="y")
 
 
-def caption(runs: pd.DataFrame, *, spread: bool = True, mark: str = "*") -> str:
+def caption(runs: pd.DataFrame, *, spread: bool = True, mark: str | None = "*") -> str:
     """Hardware, threads and number of seeds of what a figure shows.
 
     Args:
-        runs: What it shows.
+        runs: What it shows, with its `series`.
         spread: It shows the interval of the means too.
-        mark: How it marks contended runs.
+        mark: How it marks contended runs; None where it shows no seconds.
     """
     parts = [str(machine) for machine in runs["hardware"].dropna().unique()] or ["hardware unknown"]
     threads = sorted(runs["threads_per_worker"].unique())
     many = "" if list(threads) == [1] else "s"
     parts.append(f"{' or '.join(map(str, threads))} thread{many} per worker")
-    seeds = runs["seed"].nunique()
+    counts = sorted(set(runs.groupby("series")["seed"].nunique()))
     what = "mean ± 95 % interval" if spread else "mean"
-    parts.append("1 seed" if seeds == 1 else f"{what} over {seeds} seeds")
-    if runs["contended"].any():
+    seeds = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+    parts.append("1 seed" if counts == [1] else f"{what} over {seeds} seeds")
+    if mark is not None and runs["contended"].any():
         parts.append(f"{mark}: contended ({CONTENDED})")
     return " · ".join(part.replace(" ", UNBROKEN) for part in parts)

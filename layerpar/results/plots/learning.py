@@ -83,7 +83,8 @@ def loss_against_gradient_evaluations(loaded: Runs) -> Figure:
 
 
 def _curves(loaded: Runs, measure: Measure, x: str, *, words: str) -> Figure:
-    runs = with_series(finished(loaded.summaries))
+    timed = x == "train_seconds"
+    runs = with_series(finished(loaded.summaries), mark_contended=timed)
     need(evaluations_per_run(loaded) > 1, "needs a run with two evaluations")
     chosen = list(panels(runs, TASK))
     series = list(dict.fromkeys(runs["series"]))
@@ -94,7 +95,7 @@ def _curves(loaded: Runs, measure: Measure, x: str, *, words: str) -> Figure:
     name = measured(measure, loaded)
     figure, axes = layout.grid(
         f"{name.capitalize()} against {words}",
-        layout.caption(runs),
+        layout.caption(runs, mark="*" if timed else None),
         titles,
         ylabel=f"{name}{measure.unit}",
         handles=handles,
@@ -130,7 +131,7 @@ def draw_curves(
     """The mean of every series, with a band of its 95 % interval over seeds, and the target accuracy."""
     wanted = dict.fromkeys(["path", "step", "epoch", "train_seconds", x, measure.column])
     measured = evaluations[list(wanted)]
-    rows = runs[["path", "series", "contended"]].merge(measured, on="path")
+    rows = runs[["path", "seed", "series", "contended"]].merge(measured, on="path")
     columns = list(dict.fromkeys([x, measure.column]))
     for name, curve in mean_over_seeds(rows, ["series", "step"], columns).groupby("series", sort=False):
         style, mean = styles[str(name)], measure.scale * curve[measure.column]
@@ -159,7 +160,7 @@ def _draw_borders(
 
     Series write their names at several heights in turn; borders that several share are drawn once.
     """
-    starts = runs[["path", "series", "contended"]].merge(
+    starts = runs[["path", "seed", "series", "contended"]].merge(
         phases.reindex(columns=["path", "name", *dict.fromkeys(["epoch", x])])
     )
     starts = starts[(starts["epoch"] > 0) & starts[x].notna()]
@@ -186,9 +187,11 @@ def _draw_borders(
 
 
 def time_to_target(loaded: Runs) -> Figure:
-    """A bar per way of training: train seconds to the target, or that it was never reached."""
-    runs = finished(loaded.summaries)
-    runs = runs[runs["time_to_target_seconds"].notna()]
+    """A bar per way of training: train seconds to the target, or that it was never reached.
+
+    Runs that diverged have not reached it either.
+    """
+    runs = loaded.summaries[loaded.summaries["time_to_target_seconds"].notna()]
     need(len(runs) > 0, "needs runs with a target_accuracy")
     need(bool(runs["time_to_target_seconds"].map(math.isfinite).any()), "no run reached its target_accuracy")
     runs = with_series(runs)
@@ -209,7 +212,7 @@ def _draw_times(ax: Axes, runs: pd.DataFrame, styles: dict[str, palette.Style]) 
     ends: list[float] = []
     names = list(dict.fromkeys(runs["series"]))
     for place, name in enumerate(names):
-        times = runs.loc[runs["series"] == name, "time_to_target_seconds"]
+        times = runs[runs["series"] == name].groupby("seed")["time_to_target_seconds"].mean()
         reached = times[times < math.inf]
         mean = reached.mean() if len(reached) else 0.0
         ci95 = half_width(reached.std(), len(reached)) if len(reached) > 1 else 0.0

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE, GREY = (
@@ -58,6 +60,10 @@ OWN = (
 """By the place of a way of training, so that it is drawn alike in every figure; the first is the unit."""
 
 
+HOLLOW = Line2D([], [], color=GREY, marker="o", markerfacecolor="white", linestyle="none", label="contended")
+"""The legend's entry for points whose seconds are contended."""
+
+
 def styles(orders: Mapping[str, int]) -> dict[str, Style]:
     """A style for every series: the first of a way of training has its own, its variants what is left.
 
@@ -83,3 +89,12 @@ def styles(orders: Mapping[str, int]) -> dict[str, Style]:
 def handle(name: str, style: Style) -> Line2D:
     """The legend's entry for a series."""
     return Line2D([], [], color=style.color, marker=style.marker, linestyle=style.linestyle, label=name)
+
+
+def draw_points(
+    ax: Axes, x: pd.Series, y: pd.Series, style: Style, *, contended: pd.Series, label: str
+) -> None:
+    """The markers of a series, hollow where contended."""
+    for hollow, face in ((False, style.color), (True, "white")):
+        some = contended == hollow
+        ax.plot(x[some], y[some], style.marker, color=style.color, markerfacecolor=face, label=label)

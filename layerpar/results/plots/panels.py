@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -13,8 +14,11 @@ from layerpar.results.verdicts import half_width
 PANEL = ("architecture.depth", "architecture.width")
 """What the title of a panel says."""
 
+FOLLOWING = ("mode.partition", "mode.replicas")
+"""What follows from an axis of sizes or workers, but where it was varied for itself."""
+
 SIZES = (*PANEL, "mode.partition")
-"""What follows from an axis of sizes or workers: the network, and where it is then cut."""
+"""What an axis of sizes or workers stands for: the network, and where it is then cut."""
 
 AMOUNT = ("epochs", "dataset.num_train", "dataset.train_limit")
 """How much work there was; a ratio of seconds does not show it."""
@@ -52,18 +56,35 @@ def with_series(
     Args:
         runs: The runs of one figure.
         ignore: Settings that the figure shows otherwise, by its panels or its horizontal axis.
-        mark_contended: Add the caption's star to the names of contended runs.
+        mark_contended: Add the caption's star to the names of series with a contended run.
     """
     hidden = {"seed", "target_accuracy", "dataset.name", "architecture.name", *ignore}
-    names = disambiguate(runs["label"].tolist(), runs["settings"].tolist(), ignore=hidden)
+    names: dict[Hashable, str] = {}
+    for _, alike in runs.groupby("label"):
+        settings = alike["settings"].tolist()
+        told = hidden - _varied(settings, hidden.intersection(FOLLOWING))
+        told_apart = disambiguate(alike["label"].tolist(), settings, ignore=told)
+        names.update(zip(alike.index, told_apart, strict=True))
+    named = pd.Series([names[index] for index in runs.index], index=runs.index, dtype=object)
     if mark_contended:
-        names = [f"{name} *" if mark else name for name, mark in zip(names, runs["contended"], strict=True)]
+        contended = set(named[runs["contended"]])
+        named = named.map(lambda name: f"{name} *" if name in contended else name)
     order = [
         (place, label, natural(name))
-        for place, label, name in zip(runs["order"], runs["label"], names, strict=True)
+        for place, label, name in zip(runs["order"], runs["label"], named, strict=True)
     ]
-    named = runs.assign(series=pd.Series(names, index=runs.index, dtype=object))
-    return named.iloc[sorted(range(len(order)), key=order.__getitem__)]
+    return runs.assign(series=named).iloc[sorted(range(len(order)), key=order.__getitem__)]
+
+
+def _varied(settings: Sequence[dict[str, Any]], keys: Collection[str]) -> set[str]:
+    """Those of the keys in which runs differ that differ in nothing else but their seed."""
+    alike: dict[str, list[dict[str, Any]]] = {}
+    for own in settings:
+        others = sorted(item for item in own.items() if item[0] not in {"seed", *keys})
+        alike.setdefault(str(others), []).append(own)
+    return {
+        key for members in alike.values() for key in keys if len({str(own.get(key)) for own in members}) > 1
+    }
 
 
 def natural(name: str) -> list[tuple[bool, float | str]]:
@@ -91,12 +112,12 @@ def panels(runs: pd.DataFrame, keys: Sequence[str]) -> Iterator[tuple[str, pd.Da
 def mean_over_seeds(rows: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
     """Means of `columns`, beside `…_ci95` and `contended`, in order of appearance.
 
-    `…_ci95` is half of the mean's 95 % confidence interval, 0 for a single run.
+    Repeats with one seed are one value, as in tables. `…_ci95` is half of the mean's 95 % confidence
+    interval, 0 for a single seed.
     """
-    grouped = rows.groupby(list(by), sort=False)
-    std, count = grouped[list(columns)].std(), grouped[list(columns)].count()
+    of_seeds = rows.groupby([*by, "seed"], sort=False)[list(columns)].mean()
+    grouped = of_seeds.groupby(level=list(by), sort=False)
+    std, count = grouped.std(), grouped.count()
     ci95 = std.combine(count, lambda one, two: pd.Series(map(half_width, one, two), index=one.index))
-    contended = grouped["contended"].any()
-    return (
-        grouped[list(columns)].mean().join(ci95.fillna(0.0).add_suffix("_ci95")).join(contended).reset_index()
-    )
+    contended = rows.groupby(list(by), sort=False)["contended"].any()
+    return grouped.mean().join(ci95.fillna(0.0).add_suffix("_ci95")).join(contended).reset_index()

@@ -26,20 +26,21 @@ from layerpar.results.words import MEBIBYTE
 
 
 def efficiency(loaded: Runs, *, scaled: bool = False) -> Figure:
-    """Speed-up per worker over workers, in per cent; a panel per task.
+    """Speed-up per processor over workers, in per cent; a panel per task.
 
     Args:
         loaded: The runs.
         scaled: Of weak scaling, where the work grows with the workers.
     """
     runs = with_speed_up(finished(loaded.summaries))
+    runs = runs.assign(contended=runs["speed_up_contended"])
     runs = runs[(runs["scaled"] == scaled) | (scaled & (runs["workers"] == 1))]
     kind = "scaled speed-up" if scaled else "speed-up"
     return _against_workers(
         replace(loaded, summaries=runs),
         "efficiency",
         title=f"Efficiency against workers: {'weak' if scaled else 'strong'} scaling",
-        ylabel=f"{kind} per worker (%)",
+        ylabel=f"{kind} per processor (%)",
         scale=100,
     )
 
@@ -49,6 +50,7 @@ def communication(loaded: Runs) -> Figure:
     return _against_workers(
         loaded,
         "sent_bytes_per_step",
+        timed=False,
         title="Communication against workers",
         ylabel="MiB sent per step",
         scale=1 / MEBIBYTE,
@@ -70,42 +72,37 @@ def memory(loaded: Runs) -> Figure:
     return _against_workers(
         loaded,
         "memory_above_idle_bytes",
+        timed=False,
         title="Memory of a worker against workers",
         ylabel="peak MiB above an idle worker",
         scale=1 / MEBIBYTE,
     )
 
 
-def _against_workers(loaded: Runs, measure: str, *, title: str, ylabel: str, scale: float = 1.0) -> Figure:
+def _against_workers(
+    loaded: Runs, measure: str, *, title: str, ylabel: str, scale: float = 1.0, timed: bool = True
+) -> Figure:
     runs = finished(loaded.summaries)
     runs = runs[runs[measure].notna()]
     hidden = ("workers", "mode.replicas", *SIZES, *growing(runs))
     runs = with_series(runs, ignore=hidden, mark_contended=False)
+    runs = runs if timed else runs.assign(contended=False)
     chosen = [(name, members) for name, members in panels(runs, TASK) if _spans(members)]
     need(len(chosen) > 0, "needs one way of training with two numbers of workers")
     drawn = pd.concat([members for _, members in chosen])
     styles = palette.styles(orders(drawn))
-    figure, axes = layout.grid(
-        title,
-        layout.caption(drawn),
-        [name for name, _ in chosen],
-        ylabel=ylabel,
-        handles=[palette.handle(name, style) for name, style in styles.items()],
-    )
+    handles = [palette.handle(name, style) for name, style in styles.items()]
+    handles += [palette.HOLLOW] if drawn["contended"].any() else []
+    titles = [name for name, _ in chosen]
+    caption = layout.caption(drawn, mark="hollow")
+    figure, axes = layout.grid(title, caption, titles, ylabel=ylabel, handles=handles)
     for ax, (_, members) in zip(axes, chosen, strict=True):
         means = mean_over_seeds(members.astype({measure: float}), ["series", "workers"], [measure])
         for name, line in means.groupby("series", sort=False):
             style, line = styles[str(name)], line.sort_values("workers")
             place, mean, ci95 = line["workers"], scale * line[measure], scale * line[f"{measure}_ci95"]
-            ax.errorbar(place, mean, ci95, color=style.color, linestyle="none", capsize=2)
-            ax.plot(
-                place,
-                mean,
-                color=style.color,
-                marker=style.marker,
-                linestyle=style.linestyle,
-                label=str(name),
-            )
+            ax.errorbar(place, mean, ci95, color=style.color, linestyle=style.linestyle, capsize=2)
+            palette.draw_points(ax, place, mean, style, contended=line["contended"], label=str(name))
         ax.xaxis.set_major_locator(FixedLocator(sorted(means["workers"].unique())))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xlabel("workers")

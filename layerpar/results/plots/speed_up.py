@@ -37,9 +37,6 @@ WORDS = {
 
 UNIT = Line2D([], [], color=palette.BLACK, linewidth=1, label="serial (the unit)")
 IDEAL = Line2D([], [], color=palette.GREY, linewidth=1, linestyle="dotted", label="ideal: one per worker")
-HOLLOW = Line2D(
-    [], [], color=palette.GREY, marker="o", markerfacecolor="white", linestyle="none", label="contended"
-)
 
 
 def against_depth(loaded: Runs) -> Figure:
@@ -130,10 +127,11 @@ def _speed_up(
 ) -> tuple[Figure, list[Axes], list[pd.DataFrame]]:
     """The figure, its panels, and the points in each."""
     runs = with_speed_up(finished(loaded.summaries))
+    runs = with_series(runs, ignore=hidden, mark_contended=False)
     own = (runs["scaled"] == scaled) | (scaled & (runs["workers"] == 1))
     measured = runs[runs["speed_up"].notna() & runs[x].notna() & ~runs["is_unit"] & own]
     need(len(measured) > 0, "no run has a matching serial run")
-    measured = with_series(measured, ignore=hidden, mark_contended=False)
+    measured = measured.assign(contended=measured["speed_up_contended"])
     chosen = [(name, points) for name, points in _points(measured, x, keys) if _spans(points, x)]
     words = WORDS[x]
     need(len(chosen) > 0, f"needs one way of training with two {words}, and matching serial runs")
@@ -141,7 +139,7 @@ def _speed_up(
     series = list(dict.fromkeys(name for _, points in chosen for name in points["series"]))
     styles = palette.styles({name: place for name, place in orders(measured).items() if name in series})
     handles = [UNIT, *([IDEAL] if ideal else []), *(palette.handle(name, styles[name]) for name in series)]
-    handles += [HOLLOW] if any(points["contended"].any() for _, points in chosen) else []
+    handles += [palette.HOLLOW] if any(points["contended"].any() for _, points in chosen) else []
     titles = [name for name, _ in chosen]
     ylabel = "times the samples per second of serial" if scaled else "times faster than serial"
     figure, axes = layout.grid(title, caption, titles, ylabel=ylabel, handles=handles)
@@ -178,16 +176,9 @@ def _draw(ax: Axes, points: pd.DataFrame, x: str, styles: dict[str, palette.Styl
             linestyle=style.linestyle,
             capsize=2,
         )
-        for contended, face in ((False, style.color), (True, "white")):
-            some = line[line["contended"] == contended]
-            ax.plot(
-                some[x],
-                some["speed_up"],
-                style.marker,
-                color=style.color,
-                markerfacecolor=face,
-                label=str(name),
-            )
+        palette.draw_points(
+            ax, line[x], line["speed_up"], style, contended=line["contended"], label=str(name)
+        )
     ticks = sorted(points[x].unique())
     logarithmic = x != "workers" and ticks[-1] / ticks[0] > 4
     if logarithmic:

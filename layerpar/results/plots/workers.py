@@ -51,7 +51,7 @@ def where_the_time_goes(loaded: Runs) -> Figure:
 
 def _ranks(runs: pd.DataFrame) -> pd.DataFrame:
     rows = (
-        runs[[*TASK, "series", "contended", "ranks"]]
+        runs[[*TASK, "seed", "series", "contended", "ranks"]]
         .explode("ranks")
         .dropna(subset="ranks")
         .reset_index(drop=True)
@@ -89,14 +89,14 @@ def block_loss(loaded: Runs) -> Figure:
         if (found := re.fullmatch(r"block/(\d+)/loss", column))
     }
     need(len(columns) > 0, "needs a run that logs a loss per block, such as mode=layerwise")
-    runs = with_series(finished(loaded.summaries))
-    rows = runs[["path", "series", "contended", *TASK]].merge(
+    runs = with_series(finished(loaded.summaries), mark_contended=False)
+    rows = runs[["path", "seed", "series", "contended", *TASK]].merge(
         loaded.evaluations[["path", "epoch", *columns]].dropna(subset=list(columns), how="all"), on="path"
     )
     need(len(rows) > 0, "needs a finished run that logs a loss per block, such as mode=layerwise")
     chosen = list(panels(rows, [*TASK, "series"]))
     titles = [f"{name}\n{members['series'].iloc[0]}" for name, members in chosen]
-    caption = layout.caption(runs[runs["path"].isin(rows["path"])], spread=False)
+    caption = layout.caption(runs[runs["path"].isin(rows["path"])], spread=False, mark=None)
     blocks = sorted(columns.values())
     styles = _block_styles(blocks)
     handles = [palette.handle(f"block {block}", styles[block]) for block in blocks]
