@@ -63,7 +63,7 @@ class Records:
             **segment.means,
         )
 
-    def close(self) -> None:
-        """The phase is over."""
-        self._log.close()
+    def close(self, *, failed: bool = False) -> None:
+        """The phase is over; `failed` where the run is too, badly."""
+        self._log.close(failed=failed)
         self.live.close()

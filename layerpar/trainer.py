@@ -130,7 +130,12 @@ class Trainer:
                 records.open()
                 if saved is None:
                     records.begin(self.progress, engine.decisions)
-            self._train_phase(index, engine, loader, work, records, last_epoch=ends[index])
+            try:
+                self._train_phase(index, engine, loader, work, records, last_epoch=ends[index])
+            except Exception:
+                if records is not None:
+                    records.close(failed=True)
+                raise
             if records is not None:
                 records.close()
             if index + 1 < len(config.parts):

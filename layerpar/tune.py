@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,14 +72,16 @@ def points(grid: Mapping[str, Sequence[Any]], count: int, *, name: str) -> list[
 def choose(trials: Iterable[Trial], *, larger: bool) -> dict[str, Settings]:
     """The best settings of every variant by the mean over its seeds; of equals those that come first.
 
-    A variant of which no trial ended well is left out.
+    A variant of which no trial ended well is left out, and one whose best mean is infinite: a target that
+    was never reached chooses nothing.
     """
     means = _means(trials)
-    return {
+    best = {
         variant: max(tried, key=lambda settings: tried[settings] if larger else -tried[settings])
         for variant, tried in means.items()
         if any(trial.done for trial in trials if trial.variant == variant)
     }
+    return {variant: own for variant, own in best.items() if math.isfinite(means[variant][own])}
 
 
 def at_the_edge(chosen: Settings, tried: Iterable[Settings]) -> Settings:
@@ -132,7 +135,9 @@ def record(
     lines = []
     for variant, tried in means.items():
         if variant not in chosen:
-            lines.append(f"{variant}: no trial ended well, so nothing is chosen")
+            ended_well = any(trial.done for trial in trials if trial.variant == variant)
+            why = f"no settings always have a {metric}" if ended_well else "no trial ended well"
+            lines.append(f"{variant}: {why}, so nothing is chosen")
             continue
         best = chosen[variant]
         line = f"{variant}: {' '.join(best)} · {metric} {tried[best]:.4g}, the best of {len(tried)}"

@@ -117,10 +117,12 @@ def group(label: str, seconds: list[float], accuracies: list[float], **changes: 
         "mode": label.split()[0],
         "num_runs": 3,
         "num_done": 3,
+        "num_seeds": 3,
         "num_reached": 3,
         "num_blocks": 2,
         "settings": "",
         "contended": False,
+        "speed_up_contended": False,
         "is_unit": label == "serial",
         "by_seed": {
             seed: dict(zip(measures, values, strict=True))
@@ -239,3 +241,28 @@ def test_runs_of_another_machine_are_never_added_to(script: SimpleNamespace, tmp
     outcome = script.main.carry_out(part, tmp_path, [["compare", "never=carried out"]])
     assert outcome.left_out == f"{tmp_path} holds runs of another machine (Abacus); give another --output"
     assert not (tmp_path / "commits").exists(), "a commit that measured nothing is not noted"
+
+
+def test_a_commit_is_noted_where_runs_ended_well(script: SimpleNamespace, tmp_path: Path) -> None:
+    with script.pages.noting_commit(tmp_path):
+        (tmp_path / "0").mkdir()
+        (tmp_path / "0" / "summary.json").write_text('{"status": "failed"}')
+    assert script.pages.commits(tmp_path) == "unknown"
+    with script.pages.noting_commit(tmp_path):
+        (tmp_path / "0" / "summary.json").write_text('{"status": "done"}')
+    assert script.pages.commits(tmp_path) == script.pages._commit()
+    (tmp_path / "commits").write_text("abc")
+    with script.pages.noting_commit(tmp_path):
+        pass
+    assert script.pages.commits(tmp_path) == "abc", "all was done before"
+
+
+def test_contended_seconds_are_not_quoted(script: SimpleNamespace) -> None:
+    rows = [
+        group("serial", [10.0, 10.0, 10.0], [0.98, 0.98, 0.98], contended=True, speed_up_contended=True),
+        group("data", [8.0, 8.0, 8.0], [0.98, 0.98, 0.98], speed_up_contended=True),
+    ]
+    measured = script.readme.Measured(pd.DataFrame(rows), "abc")
+    parts = {"depth_mlp": measured, "depth_resnet": measured}
+    text = script.readme.sections(parts)["depth"]
+    assert "| MLP, depth 4 | contended | contended |" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tiny import TINY, launched
 from layerpar import cli
 from layerpar.errors import UserError
 from layerpar.results.load import load
-from layerpar.tune import Trial, at_the_edge, choose, points
+from layerpar.tune import Trial, at_the_edge, choose, points, record
 
 LESS = ("~variants.pipeline", "~variants.sequential", "~variants.data")
 FEW = (
@@ -52,6 +53,13 @@ def test_the_mean_over_seeds_decides_and_of_equals_the_first() -> None:
     assert choose(trials, larger=True) == {"data": ("b",)}
     assert choose(trials, larger=False) == {"data": ("a",)}
     assert choose([Trial("data", (), ("a",), 0, 0.0, done=False)], larger=True) == {}
+
+
+def test_a_target_that_nothing_reached_chooses_nothing(tmp_path: Path) -> None:
+    trials = [Trial("data", (), (f"optimizer.lr={lr}",), 0, math.inf, done=lr == 1) for lr in (1, 2)]
+    assert choose(trials, larger=False) == {}
+    said = record(tmp_path, trials, metric="time_to_target_seconds", larger=False, same={})
+    assert said[0] == "data: no settings always have a time_to_target_seconds, so nothing is chosen"
 
 
 def test_a_choice_at_the_edge_of_what_was_tried_is_told() -> None:

@@ -50,5 +50,9 @@ class Logger:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Finite numbers after so many optimizer steps, by names such as `train/train_loss`."""
 
-    def finish(self) -> None:
-        """Nothing more is to come, unless `start` is called again."""
+    def finish(self, *, failed: bool) -> None:
+        """Nothing more is to come, unless `start` is called again.
+
+        Args:
+            failed: The run ends badly here: its loss is no number any more, or something broke.
+        """

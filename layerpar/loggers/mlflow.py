@@ -58,5 +58,5 @@ class MLflow(Logger):
         metrics = [Metric(name, value, now, step) for name, value in values.items()]
         self._client.log_batch(self._run, metrics=metrics)
 
-    def finish(self) -> None:
-        self._client.set_terminated(self._run)
+    def finish(self, *, failed: bool) -> None:
+        self._client.set_terminated(self._run, status="FAILED" if failed else "FINISHED")

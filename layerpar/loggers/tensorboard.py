@@ -26,5 +26,5 @@ class TensorBoard(Logger):
             self._writer.add_scalar(name, value, step)
         self._writer.flush()  # raises here what its thread has met
 
-    def finish(self) -> None:
+    def finish(self, *, failed: bool) -> None:
         self._writer.close()

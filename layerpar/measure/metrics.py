@@ -44,9 +44,9 @@ class MetricsLog:
             }
             self._ask(lambda logger: logger.log(values["step"], numbers))
 
-    def close(self) -> None:
-        """Nothing more is to come."""
-        self._ask(lambda logger: logger.finish())
+    def close(self, *, failed: bool = False) -> None:
+        """Nothing more is to come; `failed` where the run ends badly here."""
+        self._ask(lambda logger: logger.finish(failed=failed))
         self._file.close()
 
     def _ask(self, request: Callable[[Logger], None]) -> None:

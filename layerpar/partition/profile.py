@@ -13,7 +13,7 @@ class Profile:
     Attributes:
         forward: Forward.
         backward_input: Backward to the layer's input.
-        backward_weights: Backward to the layer's weights.
+        backward_weights: Backward to the layer's weights, and adding up the gradients of micro-batches.
         update: Optimizer step.
         copy: A copy of the weights.
         head: Everything for the head that a block ending here would need; 0 for the last layer.
@@ -38,12 +38,16 @@ class Profile:
         return sum(map(sum, (self.forward, self.backward_input, self.backward_weights)))
 
     def of_microbatch(self, microbatches: int) -> Profile:
-        """Of a step of one of so many micro-batches."""
+        """Of a step of one of so many micro-batches, which adds its gradients to none."""
         parts = {
             name: [value / microbatches for value in getattr(self, name)]
-            for name in ("forward", "backward_input", "backward_weights", "head", "split")
+            for name in ("forward", "backward_input", "head", "split")
         }
-        return replace(self, **parts, selecting=self.selecting / microbatches)
+        to_weights = [
+            max(0.0, seconds - (microbatches - 1) * added) / microbatches
+            for seconds, added in zip(self.backward_weights, self.accumulate, strict=True)
+        ]
+        return replace(self, **parts, backward_weights=to_weights, selecting=self.selecting / microbatches)
 
     def with_selecting(self) -> Profile:
         """The same where selecting is part of the first layer's forward, whoever computes it."""

@@ -88,8 +88,9 @@ def _finished(runs: Runs) -> Iterator[_Finished]:
     for run in runs.summaries[runs.summaries["status"] == "done"].to_dict("records"):
         try:
             config = load(RunDirectory(Path(run["path"])).run_yaml)
+            network = _text(recorded.describe(config))
         except (UserError, OmegaConfBaseException):
-            continue  # damaged since; what was measured stands in other files
+            continue  # damaged since, or without its data; what was measured stands in other files
         if not config.phases and is_predicted(config.mode):
             alone = config.mode.has_objective and run["settings"].get("mode.replicas") == 1
             yield _Finished(
@@ -97,7 +98,7 @@ def _finished(runs: Runs) -> Iterator[_Finished]:
                 config,
                 int(run["steps"]),
                 int(run["num_blocks"]) if alone else None,
-                _text(recorded.describe(config)),
+                network,
                 _text((run["device"], run["hardware"])),
                 run["device"] == "cuda",
             )

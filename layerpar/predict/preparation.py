@@ -130,8 +130,8 @@ def _check_recorded(given: Recorded, config: RunConfig, heads: dict[str, BuildHe
     wanted = recorded.describe(config)
     for key, value in wanted.items():
         require(
-            given.network[key] == value,
-            f"--from holds times of {key} {given.network[key]}, not {value}; leave out --from",
+            given.network.get(key) == value,
+            f"--from holds times of {key} {given.network.get(key)}, not {value}; leave out --from",
         )
     for key in heads:
         require(

@@ -39,10 +39,16 @@ class Recorded:
 
 
 def describe(config: RunConfig) -> dict[str, Any]:
-    """What layer times depend on, apart from the hardware."""
+    """What layer times depend on, apart from the hardware.
+
+    Raises:
+        UserError: the data set is not there to tell the shape of its images.
+    """
     return {
         "dataset": config.dataset.name,
+        "input_shape": list(config.dataset.info().input_shape),
         "architecture": asdict(config.architecture),
+        "optimizer": [config.optimizer.algorithm, config.optimizer.arguments],
         "precision": config.precision,
         "threads_per_worker": config.threads_per_worker,
     }

@@ -56,8 +56,9 @@ class Study:
     def rows(self, links: Sequence[Link]) -> pd.DataFrame:
         """A row for each way, number of workers and link.
 
-        Columns: `way`, `variant`, `order`, `workers`, `link`, `latency`, `bandwidth`, `layers`, `seconds`
-        (per step), `speed_up` (over serial), `waiting`, `sent_bytes` (per step, of all workers),
+        Columns: `way`, `variant`, `order`, `workers`, `link`, `latency` (with what busy cores add),
+        `bandwidth`, `layers`, `seconds` (per step), `speed_up` (over serial), `waiting`, `sent_bytes` (per
+        step, of all workers),
         `memory_bytes` and its parts (of the worker that needs most), `fits`, `cuts`, `one_worker` (the way
         has no use for more), `trains_all` (layers, in every step), and `refused`: why there can be no such
         run, else None.
@@ -87,14 +88,15 @@ class Study:
         return replace(self, ways=ways, kinds=kinds, layers=layers, workers=workers)
 
     def _row(self, way: Way, workers: int, link: Link) -> dict[str, Any]:
+        used = link.between_cpus() if self.on_cpu else link.between_gpus()
         row: dict[str, Any] = {
             "way": way.name,
             "variant": way.variant,
             "order": way.config.mode.order(way.config),
             "workers": workers,
             "link": link.name,
-            "latency": link.latency,
-            "bandwidth": link.bandwidth,
+            "latency": used.latency,
+            "bandwidth": used.bandwidth,
             "layers": self.num_layers,
             "one_worker": way.config.mode.num_workers(2) == 1,
         }
@@ -103,7 +105,6 @@ class Study:
             config.mode.check(config, self.info, lambda: self.kinds.network)
         except UserError as error:
             return {**row, "seconds": math.nan, "fits": False, "cuts": [], "refused": str(error)}
-        used = link.between_cpus() if self.on_cpu else link.between_gpus()
         layers = self._layers(config)
         if config.mode.num_workers(workers) > 1:
             layers = layers.slowed(self.slowdown)

@@ -102,7 +102,8 @@ def question(summaries: pd.DataFrame) -> str:
     """What these runs were to tell, by what varies among them."""
     ways = summaries["label"].nunique()
     targets = summaries["target_accuracy"].dropna().unique()
-    goal = f"reaches {targets[0]:.2%} test accuracy first" if len(targets) == 1 else "is fastest"
+    split = "validation" if summaries["validation_accuracy"].notna().any() else "test"
+    goal = f"reaches {targets[0]:.2%} {split} accuracy first" if len(targets) == 1 else "is fastest"
     if ways == 1:
         what = f"How fast and how accurate is {summaries['label'].iloc[0]}"
     else:

@@ -183,8 +183,9 @@ def against(rounds: int, other: Path) -> None:
 
 def start(rounds: int) -> None:
     """Seconds until the first step, and CPU seconds of help."""
+    work = next(iter(WORKS))
     seconds = [
-        ours("mlp", "mode=layerwise", "workers=2", "dataset.num_train=512")["start_seconds"]
+        ours(work, "mode=layerwise", "workers=2", "dataset.num_train=512")["start_seconds"]
         for _ in range(rounds)
     ]
     print(f"command to first step, 2 workers: median {median(seconds):.2f} s of {sorted(seconds)}")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from readme import renew
+from readme import quotable, renew
 
 import layerpar
-from layerpar.results.plots.panels import finished, with_series
+from layerpar.results.plots.panels import with_series
 from layerpar.results.speedup import with_speed_up
 
 OUTPUTS = Path("outputs", "benchmark_modes")
@@ -69,7 +69,7 @@ def modes(rounds: int, works: dict[str, Sequence[str]]) -> None:
 
 def section(works: dict[str, pd.DataFrame]) -> str:
     """Speed-up and where the workers' seconds go, medians of the rounds, as Markdown."""
-    tables = {work: _table(finished(runs)) for work, runs in works.items()}
+    tables = {work: _table(quotable(runs)) for work, runs in works.items()}
     first = next(iter(works.values()))
     rows = [
         ["way", *(word for work in tables for word in (NETWORKS[work], *SHARES))],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 from hosts import ADDRESSES, wired, write_remote
-from readme import CHECKOUT, renew
+from readme import CHECKOUT, quotable, renew
 
 from layerpar import cli
 from layerpar.results.load import load
@@ -59,8 +59,7 @@ def section(folder: Path, *, figures: str) -> str:
         folder: The comparison's.
         figures: The folder that the picture is shown from.
     """
-    runs = load([folder]).summaries
-    runs = with_speed_up(runs[runs["status"] == "done"])
+    runs = with_speed_up(quotable(load([folder]).summaries))
     links = {key for settings in runs["settings"] for key in settings if key.startswith("launcher.")}
     runs = with_series(runs, ignore=links)
     runs["link"] = [settings["launcher.interface"] for settings in runs["settings"]]

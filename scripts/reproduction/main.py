@@ -14,7 +14,7 @@ import time
 from contextlib import redirect_stderr
 from pathlib import Path
 
-from pages import Outcome, index, machines, note_commit
+from pages import Outcome, index, machines, noting_commit
 from parts import PARTS, Part
 from readme import fill, measured, sections
 from rich.console import Console
@@ -33,10 +33,9 @@ def carry_out(part: Part, folder: Path, commands: list[list[str]]) -> Outcome:
     if others:
         why = f"{folder} holds runs of another machine ({', '.join(sorted(others))}); give another --output"
         return Outcome(part, commands, 0.0, why)
-    note_commit(folder)
     for arguments in commands:
         said = io.StringIO()
-        with redirect_stderr(said):
+        with noting_commit(folder), redirect_stderr(said):
             code = cli.run(arguments, started=time.time())
         sys.stderr.write(said.getvalue())
         if code >= 128:

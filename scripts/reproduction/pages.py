@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,19 +37,35 @@ def index(outputs: Path, outcomes: Sequence[Outcome]) -> str:
 
 
 def commits(folder: Path) -> str:
-    """With which commits of this checkout the runs of a part were made: those noted by `note_commit`."""
-    return ", ".join((folder / "commits").read_text().split())
+    """With which commits of this checkout the runs of a part were made: those noted by `noting_commit`."""
+    noted = folder / "commits"
+    return ", ".join(noted.read_text().split()) if noted.exists() else "unknown"
 
 
-def note_commit(folder: Path) -> None:
-    """Runs that this commit makes are about to be added to the folder of a part."""
+@contextmanager
+def noting_commit(folder: Path) -> Iterator[None]:
+    """Note the commit of this checkout in the folder of a part, if runs end well there within the block."""
+    commit, before = _commit(), _finished(folder)
+    try:
+        yield
+    finally:
+        if _finished(folder) - before:
+            noted = folder / "commits"
+            earlier = noted.read_text().split() if noted.exists() else []
+            noted.write_text("\n".join(dict.fromkeys([*earlier, commit])) + "\n")
+
+
+def _commit() -> str:
     describe = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
     found = subprocess.run(describe, capture_output=True, text=True, check=False)
-    commit = found.stdout.strip() if found.returncode == 0 else "unknown"
-    noted = folder / "commits"
-    before = noted.read_text().split() if noted.exists() else []
-    folder.mkdir(parents=True, exist_ok=True)
-    noted.write_text("\n".join(dict.fromkeys([*before, commit])) + "\n")
+    return found.stdout.strip() if found.returncode == 0 else "unknown"
+
+
+def _finished(folder: Path) -> set[Path]:
+    """The summaries of runs that have ended well."""
+    return {
+        path for path in folder.rglob("summary.json") if json.loads(path.read_text()).get("status") == "done"
+    }
 
 
 def machines(folder: Path) -> set[str]:

@@ -32,8 +32,10 @@ def fill(checkout: Path, outputs: Path) -> None:
     text = readme.read_text()
     for name, section in sections(measured(outputs)).items():
         begin, end = marks(name)
-        before, _, rest = text.partition(begin)
-        _, _, after = rest.partition(end)
+        before, found, rest = text.partition(begin)
+        _, found_end, after = rest.partition(end)
+        if not found or not found_end:
+            raise ValueError(f"{readme} has no lines {begin.strip()} and {end.strip()}")
         text = before + begin + section + end + after
     readme.write_text(text)
     for part in PARTS:
@@ -112,7 +114,9 @@ def _slower(work: str, by_label: pd.DataFrame) -> list[str]:
         f"{work}: {label} ({own['speed_up']:.2f}) is slower than {rival} ({other['speed_up']:.2f})"
         for label, own in layerwise.iterrows()
         for rival, other in rivals.iterrows()
-        if compare(own, other, "train_seconds").verdict(less="faster", more="slower") == "slower"
+        if not own["contended"]
+        and not other["contended"]
+        and compare(own, other, "train_seconds").verdict(less="faster", more="slower") == "slower"
     ]
 
 
@@ -142,7 +146,7 @@ def _accuracy(parts: dict[str, pd.DataFrame], measured_by: str) -> Iterator[str]
 
 
 def _pace(line: pd.Series) -> list[str]:
-    target = _spread(line, "time_to_target_seconds") if line["num_reached"] == line["num_runs"] else "∞"
+    target = _spread(line, "time_to_target_seconds") if line["num_reached"] == line["num_seeds"] else "∞"
     return [_spread(line, "speed_up"), target]
 
 
@@ -185,7 +189,7 @@ def _without_blocks(group: pd.Series) -> str:
 
 
 def _seeds(parts: dict[str, pd.DataFrame]) -> str:
-    counts = sorted({int(count) for groups in parts.values() for count in groups["num_done"]})
+    counts = sorted({int(count) for groups in parts.values() for count in groups["num_seeds"]})
     seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
     machines = sorted({str(machine) for groups in parts.values() for machine in groups["hardware"].dropna()})
     spread = "one seed" if counts == [1] else f"mean ± 95 % interval over {seeds} seeds"
@@ -198,6 +202,11 @@ def _cell(by_label: pd.DataFrame, label: str, measure: str, *, scale: float = 1.
 
 
 def _spread(group: pd.Series, measure: str, *, scale: float = 1.0, sign: str = "") -> str:
+    """Mean ± interval; of seconds that are no measurement, that they are none."""
+    if (measure == "speed_up" and group["speed_up_contended"]) or (
+        measure in ("train_seconds", "time_to_target_seconds") and group["contended"]
+    ):
+        return "contended"
     mean, ci95 = group[measure] * scale, group[f"{measure}_ci95"] * scale
     if pd.isna(mean):
         return "-"

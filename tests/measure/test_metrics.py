@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from tiny import TINY, composed, launched
+import torch
+from tiny import TINY, composed, launched, on_workers, tiny
 
 from layerpar import cli
 from layerpar.check import check
-from layerpar.errors import UserError
+from layerpar.config import RunConfig
+from layerpar.errors import DivergedError, UserError
 from layerpar.loggers.base import Logger
 from layerpar.loggers.mlflow import MLflow
 from layerpar.loggers.tensorboard import TensorBoard
+from layerpar.loop import Progress
 from layerpar.measure.metrics import MetricsLog
+from layerpar.measure.stopwatch import Stopwatch
 from layerpar.paths import RunDirectory
+from layerpar.rendezvous.ranks import Ranks
+from layerpar.trainer import Trainer
 
 WRITTEN = {
     "train/epoch": [(10, 1)],
@@ -71,6 +77,9 @@ def test_mlflow_has_one_run_of_all_phases_in_a_folder(tmp_path: Path) -> None:
     assert {
         name: [(point.step, point.value) for point in points] for name, points in history.items()
     } == WRITTEN
+    log = MetricsLog(directory, MLflow(name="mlflow", uri=f"{tmp_path / 'mlruns'}", experiment="depth"))
+    log.close(failed=True)
+    assert client.get_run(run.info.run_id).info.status == "FAILED"
 
 
 @dataclass(kw_only=True)
@@ -85,7 +94,8 @@ class Broken(Logger):
     def log(self, *_: object) -> None:
         self._fail("log")
 
-    def finish(self) -> None:
+    def finish(self, *, failed: bool) -> None:
+        self.failed = failed
         self._fail("finish")
 
     def _fail(self, doing: str) -> None:
@@ -119,6 +129,19 @@ def test_a_run_goes_on_without_its_logger_and_says_so(
     assert cli.run(asked, started=time.time()) == 0
     assert capsys.readouterr().out.count("logger=broken is lost, the run goes on") == 1
     assert RunDirectory(tmp_path / "run").summary.exists()
+
+
+def diverged(ranks: Ranks, config: RunConfig, root: Path) -> bool:
+    logger = Broken(name="own", at="never")
+    config = replace(config, logger=logger)
+    trainer = Trainer(config, RunDirectory(root), Stopwatch(torch.device("cpu")), Progress())
+    with pytest.raises(DivergedError):
+        trainer.run_phases(ranks, started=0.0)
+    return logger.failed
+
+
+def test_a_logger_is_told_that_a_run_has_diverged(tmp_path: Path) -> None:
+    assert on_workers(diverged, 1, tiny("mode=serial", "optimizer.lr=1e30"), tmp_path) == [True]
 
 
 def test_no_folder_unless_asked_for(tmp_path: Path) -> None:

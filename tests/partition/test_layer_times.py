@@ -68,6 +68,18 @@ def test_the_update_of_a_step_costs_the_same_in_any_number_of_micro_batches() ->
     assert total(parts, 1) > 0.5 * total(whole, 1), "of all micro-batches of a step, not of one"
 
 
+def test_a_micro_batch_alone_adds_its_gradients_to_none() -> None:
+    """What is recorded of it is one backward; predictions put the adding up on top, once."""
+    layers = network("architecture.width=512", "architecture.depth=3", "architecture.norm=none").layers
+    step = measured(layers, samples=16, microbatches=8)
+    alone = step.of_microbatch(8)
+    for whole, part, added in zip(
+        step.backward_weights, alone.backward_weights, step.accumulate, strict=True
+    ):
+        assert 8 * part + 7 * added == pytest.approx(whole)
+    assert alone.forward == pytest.approx([seconds / 8 for seconds in step.forward])
+
+
 def test_measuring_leaves_the_network_and_the_random_numbers_alone() -> None:
     small = network("architecture=cnn", "architecture.depth=3", "architecture.width=8")
     before = {name: tensor.clone() for name, tensor in small.plain.state_dict().items()}

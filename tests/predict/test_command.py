@@ -17,6 +17,7 @@ from layerpar import cli
 from layerpar.errors import UserError
 from layerpar.paths import RunDirectory, config_directory
 from layerpar.predict import preparation, recorded
+from layerpar.predict.links import BUSY_CORES, choose
 from layerpar.predict.methods import is_predicted, method
 from layerpar.predict.preparation import prepare
 from layerpar.predict.ways import compose_ways
@@ -129,6 +130,22 @@ def test_times_of_another_network_are_refused(output: Path, capsys: pytest.Captu
     asked = [*TINY, "architecture.width=13", f"--from={output}"]
     assert cli.run(["predict", *asked], started=0.0) == 2
     assert "leave out --from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", ["optimizer=adam", "dataset.shape=[3,8,8]"])
+def test_times_depend_on_the_optimizer_and_the_images(change: str) -> None:
+    one, other = (composed("dataset=synthetic", *more) for more in ((), (change,)))
+    assert recorded.describe(one) != recorded.describe(other)
+
+
+def test_the_latency_that_is_shown_is_the_one_that_is_simulated(output: Path) -> None:
+    """On a CPU, that of the link and what busy cores add; one that was asked for is all there is."""
+    study, _ = prepare(
+        compose_ways([*TINY, *FEW]), [2], steps=10, memory_bytes=None, given=recorded.read(output)
+    )
+    for asked, latency in ((None, 50e-6 + BUSY_CORES), (50, 50e-6)):
+        links = choose(["10gbit"], bandwidths=[], latency=asked)
+        assert study.rows(links)["latency"].tolist() == [pytest.approx(latency)] * len(study.ways)
 
 
 def test_depth_grows_with_workers_over_the_layers_that_were_measured(output: Path) -> None:

@@ -26,7 +26,8 @@ def against_blocks(loaded: Runs) -> Figure:
     runs = finished(loaded.summaries)
     one_block = (runs["mode"] == BASELINE) & (runs["threads_per_worker"] == 1)
     runs = runs[runs["objective"].notna() | one_block]
-    runs = with_series(runs, ignore=(*SIZES, "workers", "mode.blocks"), mark_contended=False)
+    hidden = (*SIZES, "workers", "mode.blocks")
+    runs = with_series(runs, ignore=hidden, axis="num_blocks", mark_contended=False)
     chosen = [(name, members) for name, members in panels(runs, TASK) if _spans(members)]
     need(len(chosen) > 0, "needs one layerwise way of training with two numbers of blocks")
     series = list(dict.fromkeys(name for _, members in chosen for name in members["series"]))

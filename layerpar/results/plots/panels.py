@@ -49,20 +49,27 @@ def finished(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_series(
-    runs: pd.DataFrame, *, ignore: Collection[str] = PANEL, mark_contended: bool = True
+    runs: pd.DataFrame,
+    *,
+    ignore: Collection[str] = PANEL,
+    axis: str | None = None,
+    mark_contended: bool = True,
 ) -> pd.DataFrame:
     """The runs in the order of modes, with a column `series`: their label, and what tells them from others.
 
     Args:
         runs: The runs of one figure.
-        ignore: Settings that the figure shows otherwise, by its panels or its horizontal axis.
+        ignore: Settings that the figure shows otherwise, by its panels or its horizontal axis. Those of
+            `FOLLOWING` count where they differ between runs at the same place that are alike otherwise.
+        axis: The horizontal one, as a column of the runs.
         mark_contended: Add the caption's star to the names of series with a contended run.
     """
     hidden = {"seed", "target_accuracy", "dataset.name", "architecture.name", *ignore}
     names: dict[Hashable, str] = {}
     for _, alike in runs.groupby("label"):
         settings = alike["settings"].tolist()
-        told = hidden - _varied(settings, hidden.intersection(FOLLOWING))
+        places = [None] * len(alike) if axis is None else alike[axis].tolist()
+        told = hidden - _varied(settings, places, hidden.intersection(FOLLOWING))
         told_apart = disambiguate(alike["label"].tolist(), settings, ignore=told)
         names.update(zip(alike.index, told_apart, strict=True))
     named = pd.Series([names[index] for index in runs.index], index=runs.index, dtype=object)
@@ -76,12 +83,12 @@ def with_series(
     return runs.assign(series=named).iloc[sorted(range(len(order)), key=order.__getitem__)]
 
 
-def _varied(settings: Sequence[dict[str, Any]], keys: Collection[str]) -> set[str]:
-    """Those of the keys in which runs differ that differ in nothing else but their seed."""
+def _varied(settings: Sequence[dict[str, Any]], places: Sequence[Any], keys: Collection[str]) -> set[str]:
+    """Those of the keys in which runs at one place differ that differ in nothing else but their seed."""
     alike: dict[str, list[dict[str, Any]]] = {}
-    for own in settings:
+    for own, place in zip(settings, places, strict=True):
         others = sorted(item for item in own.items() if item[0] not in {"seed", *keys})
-        alike.setdefault(str(others), []).append(own)
+        alike.setdefault(str((place, others)), []).append(own)
     return {
         key for members in alike.values() for key in keys if len({str(own.get(key)) for own in members}) > 1
     }

@@ -85,7 +85,7 @@ def _against_workers(
     runs = finished(loaded.summaries)
     runs = runs[runs[measure].notna()]
     hidden = ("workers", "mode.replicas", *SIZES, *growing(runs))
-    runs = with_series(runs, ignore=hidden, mark_contended=False)
+    runs = with_series(runs, ignore=hidden, axis="workers", mark_contended=False)
     runs = runs if timed else runs.assign(contended=False)
     chosen = [(name, members) for name, members in panels(runs, TASK) if _spans(members)]
     need(len(chosen) > 0, "needs one way of training with two numbers of workers")

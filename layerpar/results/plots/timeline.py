@@ -96,12 +96,17 @@ def read_boxes(directory: RunDirectory) -> list[Box]:
     """What a run's trace holds.
 
     Raises:
-        FigureSkippedError: the file is corrupt.
+        FigureSkippedError: the file is corrupt, or no work was traced.
     """
     try:
-        events = read_json(directory.trace)["traceEvents"]
-    except (UnreadableError, KeyError) as error:
+        boxes = _boxes(read_json(directory.trace)["traceEvents"])
+    except (UnreadableError, KeyError, TypeError) as error:
         raise FigureSkippedError(f"{directory.trace} is corrupt ({error})") from error
+    need(bool(boxes), f"{directory.trace} holds no work")
+    return boxes
+
+
+def _boxes(events: list[dict[str, Any]]) -> list[Box]:
     spans = [event for event in events if event["ph"] == "X" and event["cat"] in STYLES]
     first = min((event["ts"] for event in spans), default=0.0)
     return [
