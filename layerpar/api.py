@@ -96,9 +96,12 @@ def _run(command: Callable[..., int], overrides: tuple[str, ...]) -> Runs:
     given = [override for override in overrides if override.startswith(PLACES)]
     root = Path(given[-1].partition("=")[2].strip("'\"")) if given else _new_directory()
     places = [] if given else [f"{place}{root.as_posix()}" for place in PLACES]
+    from layerpar.launchers.watch import handlers_kept
+
     arguments = sys.argv
     try:
-        command([*overrides, *places], started=time.time())
+        with handlers_kept():
+            command([*overrides, *places], started=time.time())
     finally:
         sys.argv = arguments
     return _load([root])

@@ -48,7 +48,7 @@ def train_task(composed: DictConfig) -> float | None:
     """
     session = current() or Session("train", (), time.time())
     launcher, root = choice("launcher"), output_directory()
-    if launcher != "basic":
+    if launcher != "basic" and is_sweep():
         composed.launcher.runs_alone = False
         if HydraConfig.get().job.num == 0:
             Console(stderr=True).print(SHARED.format(launcher), soft_wrap=True)
@@ -105,10 +105,17 @@ def resume(arguments: list[str], *, started: float) -> int:
     parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="epochs=N, workers=N")
     given = parser.parse_args(arguments)
     changes = dict(_change(text) for text in given.changes)
+    from layerpar.paths import RunDirectory
     from layerpar.resume import resume as go_on
 
     with carrying_out(Session("resume", arguments, started)) as session:
-        outcome = go_on(given.directory, changes, session.console, started=started)
+        try:
+            outcome = go_on(given.directory, changes, session.console, started=started)
+        except UserError:
+            raise
+        except BaseException:
+            session.interrupted = RunDirectory(given.directory.absolute())
+            raise
         session.outcomes.append(outcome)
     if outcome.status == "done":
         show_run(outcome.directory.root, session.console)

@@ -53,7 +53,7 @@ def _plain(value: Any) -> Any:
 
 
 def save(directory: RunDirectory, content: dict[str, Any], *, of: str, epoch: int, owner: bool) -> None:
-    """Write a checkpoint and remove those before the last. Collective; there is a whole one at any time.
+    """Write a checkpoint and remove those before the last two. Collective; there is a whole one at any time.
 
     Args:
         directory: The run's.
@@ -204,6 +204,7 @@ def _refusal(path: Path, reason: str) -> str:
     root = folder.parent.parent
     older = [other for other in _whole(RunDirectory(root)) if int(other.name) < int(folder.name)]
     if not older:
-        return f"{path} {reason} and there is no older checkpoint; try layerpar train"
+        again = f"rm -r {shlex.quote(str(folder))} and the same command again, which begins anew"
+        return f"{path} {reason} and there is no older checkpoint; try {again}"
     command = f"rm -r {shlex.quote(str(folder))}; layerpar resume {shlex.quote(str(root))}"
     return f"{path} {reason}; to go on after epoch {older[-1].name}, try {command}"

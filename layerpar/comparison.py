@@ -110,9 +110,15 @@ def _choose(session: Session, planned: Sequence[Planned], tune: Mapping[str, Any
     if trials and session.directory is not None:
         larger = direction(metric) == "maximize"
         words = metric or "validation_accuracy"
-        for line in record(
-            session.directory, trials, metric=words, larger=larger, same=tune.get("same") or {}
-        ):
+        same = tune.get("same") or {}
+        try:
+            lines = record(session.directory, trials, metric=words, larger=larger, same=same)
+        except OSError as error:
+            raise UserError(
+                f"cannot write what was chosen into {session.directory}: {error.strerror}; "
+                f"make room, then: {session.same_again()}"
+            ) from error
+        for line in lines:
             session.print(line)
 
 

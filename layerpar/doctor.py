@@ -14,12 +14,9 @@ from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import hydra
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from layerpar.compose import composing
 from layerpar.errors import require
 from layerpar.measure.environment import (
     PACKAGES,
@@ -51,6 +48,9 @@ class Finding:
     repair: str = ""
 
 
+COMPOSING = ("hydra-core", "omegaconf")
+"""Packages without which no option can be read."""
+
 TRIAL = (
     "dataset=synthetic",
     "dataset.shape=[1,8,8]",
@@ -76,7 +76,9 @@ def examine(overrides: Sequence[str] = ()) -> int:
     Raises:
         UserError: these overrides cannot be.
     """
-    findings = [*_packages(), *_torch(), *_machine(), *_datasets()]
+    findings = [*_packages(), *_torch(), *_machine()]
+    if all(installed_version(package) for package in COMPOSING):
+        findings += _datasets()
     if overrides:
         findings += _trial(overrides)
     table = Table("", "subject", "found", "repair", title="layerpar doctor")
@@ -97,7 +99,7 @@ def _packages() -> Iterator[Finding]:
 def _torch() -> Iterator[Finding]:
     try:
         torch = import_module("torch")
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         yield Finding("import torch", str(error).splitlines()[0], False, "pip install torch torchvision")
         return
     yield check_torchvision()
@@ -115,7 +117,7 @@ def check_torchvision() -> Finding:
     repair = "install both together from one index: pip install --force-reinstall torch torchvision"
     try:
         torchvision = import_module("torchvision")
-    except (ImportError, RuntimeError) as error:
+    except (ImportError, OSError, RuntimeError) as error:
         return Finding(subject, str(error).splitlines()[0], False, repair)
     return Finding(subject, f"torchvision {torchvision.__version__}", True)
 
@@ -133,6 +135,9 @@ def _machine() -> Iterator[Finding]:
 
 def _trial(overrides: Sequence[str]) -> Iterator[Finding]:
     """A small run as these overrides want it, on each of the hosts: its nodes, and the link between them."""
+    import hydra
+
+    from layerpar.compose import composing
     from layerpar.config import parse  # torchvision: not before it is known to agree with torch
     from layerpar.run import execute
 
@@ -146,7 +151,11 @@ def _trial(overrides: Sequence[str]) -> Iterator[Finding]:
     composed.batch_size = composed.dataset.num_train = 8 * composed.workers
     config, begun = parse(composed), time.time()
     subject = f"a run with launcher={launcher.name}"
-    Path("outputs").mkdir(exist_ok=True)
+    try:
+        Path("outputs").mkdir(exist_ok=True)
+    except OSError as error:
+        yield Finding(subject, f"cannot write {Path('outputs').absolute()}: {error.strerror}", False)
+        return
     with TemporaryDirectory(prefix="doctor-", dir="outputs") as folder:  # where workers see it too
         quiet = Console(file=StringIO())
         outcome = execute(config, composed, Path(folder), quiet, label="doctor", started=begun)
@@ -172,6 +181,8 @@ def _datasets() -> Iterator[Finding]:
     yield Finding(
         "data root", f"{root} ($LAYERPAR_DATA)" if root else "data/ (set $LAYERPAR_DATA to move it)", None
     )
+    from omegaconf import OmegaConf
+
     for path in sorted((config_directory() / "dataset").glob("*.yaml")):
         options = OmegaConf.load(path)
         if "root" not in options:

@@ -79,6 +79,11 @@ class RunDirectory:
         """The folder with the standard output and standard error of one worker."""
         return self.logs / str(rank)
 
+    @property
+    def launcher_log(self) -> Path:
+        """The same of a command that starts all workers."""
+        return self.logs / "launcher"
+
     def error(self, rank: int) -> Path:
         """What one worker says of its failure."""
         return self.log(rank) / "error.json"

@@ -137,7 +137,9 @@ def _live(
     latest: dict[str, Any] = {}
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(label, total=total_steps, numbers="")
-        while not finished.wait(POLL_SECONDS):
+        over = False
+        while not over:
+            over = finished.wait(POLL_SECONDS)
             status = read_status(directory)
             for line in tail.read():
                 latest |= line

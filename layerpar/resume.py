@@ -56,23 +56,22 @@ def resume(root: Path, changes: Mapping[str, int], console: Console, *, started:
         config = parse(composed)
         epoch = int(folder.name)
         require(
-            not more or config.epochs > epoch,
+            "epochs" not in changes or config.epochs > epoch,
             f"epochs={config.epochs} are done already; try epochs={epoch + 1}",
         )
-        _check_changes(before, config, epoch=epoch)
+        _check_changes(before, config)
         label = " → ".join(phase.name for phase in config.parts)
         changed = composed if changes else None
         return go_on(config, directory, folder, console, label=label, started=started, changed=changed)
 
 
-def _check_changes(before: RunConfig, after: RunConfig, *, epoch: int) -> None:
+def _check_changes(before: RunConfig, after: RunConfig) -> None:
     """Refuse changes that would alter what the checkpoint's epochs have come to.
 
     Raises:
         UserError: names the change that is one.
     """
     if after.epochs != before.epochs:
-        require(after.epochs > epoch, f"epochs={after.epochs} are done already; try epochs={epoch + 1}")
         for phase in before.parts:
             require(
                 phase.config.mode.extends,

@@ -133,6 +133,7 @@ def go_on(
         write_text(directory.run_yaml, OmegaConf.to_yaml(changed, resolve=True))
     checkpoint.clear_unfinished(directory)
     shutil.rmtree(directory.logs, ignore_errors=True)  # an old error would name the wrong worker
+    directory.live.unlink(missing_ok=True)
     write_json(directory.summary, summary(config, "created", Results()))
     write_status(directory, "created", phase="starting")
     console.print(
@@ -149,6 +150,7 @@ def _clear_incomplete(directory: RunDirectory) -> None:
     for path in (directory.logs, directory.logger):
         shutil.rmtree(path, ignore_errors=True)
     for path in (
+        directory.live,
         directory.metrics,
         directory.summary,
         directory.environment,
@@ -202,10 +204,12 @@ def _launch_and_record(
             _end(directory, config, "interrupted", str(error))
         raise
     except WorkerError as error:
-        if not _is_done(directory, config):
-            return _failed(directory, config, error)
-    _is_done(directory, config)
-    return Outcome(directory, "done", None)
+        failure = error
+    else:
+        failure = WorkerError(None, "ended without having finished the run", str(directory.logs))
+    if _is_done(directory, config):
+        return Outcome(directory, "done", None)
+    return _failed(directory, config, failure)
 
 
 def _is_done(directory: RunDirectory, config: RunConfig) -> bool:

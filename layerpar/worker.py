@@ -78,8 +78,9 @@ def work(directory: RunDirectory) -> None:
     if done:
         raise RefusedError(f"{directory.root} is done; try another directory with a copy of its run.yaml")
     num_workers = config.num_workers
-    if int(os.environ["WORLD_SIZE"]) != num_workers:
-        raise RefusedError(f"run.yaml wants {num_workers} workers; try --nproc-per-node {num_workers}")
+    if os.environ.get("WORLD_SIZE") != str(num_workers):
+        advice = f"try torchrun --nproc-per-node {num_workers}"
+        raise RefusedError(f"run.yaml wants {num_workers} workers; {advice}")
     torch.set_num_threads(config.threads_per_worker)
     if not config.launcher.uses_this_machine:
         check_node(config)
@@ -113,6 +114,8 @@ def _by_hand(directory: RunDirectory) -> Iterator[None]:
         except UserError as error:
             raise RefusedError(str(error)) from None
         checkpoint.clear_unfinished(directory)
+        if checkpoint.newest(directory) is None:
+            directory.metrics.unlink(missing_ok=True)  # of an attempt that is begun anew
         yield
 
 

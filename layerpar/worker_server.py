@@ -48,7 +48,7 @@ def main() -> None:
             for line in lines:
                 request = json.loads(line)
                 _import_for(request["directory"])
-                running.add(pid := _fork(request, closing=(0, replies, woken, wake)))
+                running.add(pid := _fork(request, closing=(replies, woken, wake)))
                 os.write(replies, json.dumps({"pid": pid}).encode() + b"\n")
     for pid in running:
         with suppress(ProcessLookupError):
@@ -84,7 +84,9 @@ def _fork(request: dict[str, Any], *, closing: tuple[int, ...]) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for channel in closing:
         os.close(channel)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
     for number, name in ((1, "stdout.log"), (2, "stderr.log")):
         log = os.open(Path(request["log"], name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         os.dup2(log, number)

@@ -256,7 +256,7 @@ def test_files_of_another_run_are_refused_though_they_fit(tmp_path: Path) -> Non
 def test_a_damaged_first_checkpoint_has_no_older_one(tmp_path: Path) -> None:
     config, folder = written(tmp_path)
     flip(folder.with_name("1") / "0.pt")
-    with pytest.raises(UserError, match="there is no older checkpoint; try layerpar train"):
+    with pytest.raises(UserError, match=r"there is no older checkpoint; try rm -r .*/checkpoint/"):
         checkpoint.verify(folder.with_name("1"), of=checkpoint.identity(config))
 
 

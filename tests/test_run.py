@@ -107,6 +107,16 @@ def test_a_directory_that_is_running_is_left_to_who_runs_it(
     assert current_status(directory)["status"] == "stopped"
 
 
+def test_workers_that_end_without_a_word_have_not_finished_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As behind a remote command that detaches, or swallows exit codes."""
+    monkeypatch.setattr("layerpar.launchers.local.LocalLauncher.launch", lambda *_, **__: None)
+    assert train(f"hydra.run.dir={tmp_path}") == 1
+    assert "ended without having finished the run" in capfd.readouterr().err
+    assert read_status(RunDirectory(tmp_path))["status"] == "failed"
+
+
 def interrupted_after_an_epoch(*arguments: Any, **named: Any) -> None:
     """Workers that are done but for what follows their last checkpoint."""
     launched(*arguments, **named)

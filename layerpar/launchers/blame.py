@@ -40,7 +40,7 @@ def blame(
     *,
     timeout_seconds: int,
 ) -> WorkerError:
-    """The cause: a worker's own error, else a kill, else silence, else whatever else ended first.
+    """The cause: a worker's own error, else a silence that others tell of, else a kill, else whatever else.
 
     A worker that only lost a peer is named last of all.
 
@@ -64,10 +64,10 @@ def blame(
         if not words.lost_peer:
             return error(rank, f"failed: {words.message}")
     silent_ones = [one for one in ended if one.rank is not None and one.rank not in failures]
-    for one in silent_ones:
-        if one.rank is not None and one.code:
-            return error(one.rank, _end_of(one))
     named = sorted({rank for words in failures.values() for rank in words.silent})
+    for one in silent_ones:
+        if one.rank is not None and one.code and not named:  # else it was ended for its silence
+            return error(one.rank, _end_of(one))
     if not named and any(words.timed_out for words in failures.values()):
         named = [one.rank for one in silent_ones if one.rank is not None and one.code is None]
     if named:

@@ -23,6 +23,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from layerpar.launchers.base import WorkerError
+from layerpar.launchers.blame import last_line
 from layerpar.paths import RunDirectory
 from layerpar.variables import PARENT
 
@@ -103,10 +104,8 @@ class ForkServer:
     def _died(self, log: Path) -> WorkerError:
         """Why no worker could be started, in the server's last words; all of them are in the log."""
         self._errors.seek(0)
-        words = self._errors.read()
-        log.write_bytes(words)
-        lines = [line.strip() for line in words.decode(errors="replace").splitlines() if line.strip()]
-        return WorkerError(None, f"could not start workers: {lines[-1] if lines else 'killed'}", str(log))
+        log.write_bytes(self._errors.read())
+        return WorkerError(None, f"could not start workers: {last_line(log) or 'killed'}", str(log))
 
     def _read(self, *, timeout: float) -> bool:
         """Take in what it has said; returns whether it has said anything."""
@@ -121,6 +120,7 @@ class ForkServer:
             if "code" in word:
                 self._codes[word["pid"]] = word["code"]
             else:
+                self._codes.pop(word["pid"], None)  # the system hands numbers out again
                 self._started.append(word["pid"])
         return bool(said)
 

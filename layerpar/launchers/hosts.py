@@ -58,6 +58,7 @@ class HostsLauncher(Launcher):
             bool(self.remote) and shutil.which(self.remote[0]) is not None,
             f"launcher.remote={self.remote} names no command of this machine; try 'launcher.remote=[ssh]'",
         )
+        check_port(self.port)
 
     def launch(self, directory: RunDirectory, *, workers: int, started: float) -> None:
         hosts = self.hosts[:workers]
@@ -93,6 +94,15 @@ def passed_on() -> dict[str, str]:
         for name, value in os.environ.items()
         if name.startswith(PASSED_ON) and name != "CUDA_VISIBLE_DEVICES"  # numbers of this machine's GPUs
     }
+
+
+def check_port(port: int) -> None:
+    """Refuse what is no port.
+
+    Raises:
+        UserError: it is none.
+    """
+    require(0 <= port < 2**16, f"launcher.port={port} is no port; try launcher.port=0 (one by chance)")
 
 
 def meeting(port: int, interface: str | None) -> dict[str, str]:

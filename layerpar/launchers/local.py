@@ -17,7 +17,7 @@ from layerpar.launchers.fork_server import ForkServer
 from layerpar.launchers.watch import run_commands
 from layerpar.paths import RunDirectory
 from layerpar.scratch import private_folder
-from layerpar.variables import PARENT, STORE
+from layerpar.variables import STORE
 
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
@@ -36,7 +36,6 @@ class LocalLauncher(Launcher):
                 **worker_environment(started),
                 "GLOO_SOCKET_IFNAME": LOOPBACK,
                 "NCCL_SOCKET_IFNAME": os.environ.get("NCCL_SOCKET_IFNAME", LOOPBACK),
-                PARENT: str(os.getpid()),
                 STORE: f"file:{private}/store",
             }
             commands = [

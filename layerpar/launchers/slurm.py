@@ -14,7 +14,7 @@ from layerpar.errors import require, require_at_least
 from layerpar.launchers.base import Launcher, worker_command, worker_environment
 from layerpar.launchers.blame import Ended
 from layerpar.launchers.command import Command
-from layerpar.launchers.hosts import meeting
+from layerpar.launchers.hosts import check_port, meeting
 from layerpar.launchers.tether import tether_command, tether_message
 from layerpar.launchers.watch import run_commands
 from layerpar.measure.status import write_status
@@ -65,6 +65,7 @@ class SlurmLauncher(Launcher):
 
     def check(self, workers: int) -> None:
         require(shutil.which("srun") is not None, "launcher=slurm needs srun; try launcher=local")
+        check_port(self.port)
         nodes = min(self.nodes, workers)
         require(
             workers % nodes == 0,
@@ -79,7 +80,7 @@ class SlurmLauncher(Launcher):
         command = Command(
             tether_command(),
             os.environ,
-            directory.root / "logs" / "srun",
+            directory.launcher_log,
             message=tether_message(self._srun(directory, nodes=nodes, workers=workers), environment),
         )
         if "SLURM_JOB_ID" not in os.environ:
@@ -93,7 +94,7 @@ class SlurmLauncher(Launcher):
         )
 
     def _srun(self, directory: RunDirectory, *, nodes: int, workers: int) -> list[str]:
-        log = directory.root / "logs" / "%t"
+        log = directory.logs / "%t"
         return [
             "srun",
             "--job-name=layerpar",
@@ -115,7 +116,7 @@ class SlurmLauncher(Launcher):
 
 
 def told_by_srun(log: Path) -> Sequence[Ended]:
-    """How tasks ended, in the order in which srun tells it; nothing it says of those it ended itself counts.
+    """How tasks ended, in the order in which srun tells it, those included that it ended itself.
 
     >>> # srun: error: h2: task 1: Killed
     """

@@ -81,6 +81,8 @@ def run_commands(
             ended = [_ended(one) for one in running]
         finally:
             _end(running)
+        if signals.ending is not None:  # it arrived while a failed run was being ended
+            raise Interrupted(signals.ending)
         if failed:
             told = [end for one in ended if one.rank is None for end in told_by_command(one.log)]
             ended = told or ended
@@ -149,10 +151,12 @@ def _received() -> Iterator[Signals]:
     """Signals are noted instead of obeyed, but for those that were ignored before (by nohup): they stay so.
 
     After one that ends the run they go on being noted only, so that an impatient second one does not keep
-    the parent from writing down how the run ended.
+    the parent from writing down how the run ended; after a warning too, which then holds for the next run of
+    a sweep. `handlers_kept` is for those who live on.
     """
-    signals = Signals()
     before: dict[int, Any] = {number: signal.getsignal(number) for number in (*ENDING, *WARNING)}
+    earlier = [handler.__self__ for handler in before.values() if _is_ours(handler)]
+    signals = Signals(warning=next((one.warning for one in earlier), None))
     watched = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
     for number in watched:
         signal.signal(number, signals.receive)
@@ -163,3 +167,19 @@ def _received() -> Iterator[Signals]:
         for number in watched:
             if number not in noted:
                 signal.signal(number, before[number])
+
+
+def _is_ours(handler: Any) -> bool:
+    return isinstance(getattr(handler, "__self__", None), Signals)
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """What signals do is afterwards what it was before, in a process that outlives its runs."""
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (*ENDING, *WARNING)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)

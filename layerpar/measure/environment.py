@@ -9,12 +9,13 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from layerpar.measure import limits
 from layerpar.variables import CORES
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = (
     "layerpar",
@@ -30,6 +31,8 @@ PACKAGES = (
 
 def describe(device: torch.device) -> dict[str, Any]:
     """This node, as `env.json` shows it."""
+    import torch
+
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -89,6 +92,8 @@ def is_contended(nodes: Sequence[int], busy: Sequence[int], cores: Sequence[int]
 
 def reset_peak_memory(device: torch.device) -> None:
     """Forget the peak so far, where the platform can (GPUs; Linux)."""
+    import torch
+
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -100,11 +105,15 @@ def reset_peak_memory(device: torch.device) -> None:
 
 def peak_memory_bytes(device: torch.device) -> int:
     """Highest memory allocated on the GPU, or resident memory of the process, since `reset_peak_memory`."""
+    import torch
+
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _resident_bytes("VmHWM")
 
 
 def memory_bytes(device: torch.device) -> int:
     """Memory allocated on the GPU, or resident memory of the process, now."""
+    import torch
+
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else _resident_bytes("VmRSS")
 
 

@@ -28,14 +28,12 @@ class Meeting:
         store: Shared by all workers.
         rank: This worker.
         world_size: How many there are.
-        node: Its host among those of the run, from 0.
         place: Its host, address and interface, for messages; None on one machine.
     """
 
     store: dist.Store
     rank: int
     world_size: int
-    node: int = 0
     place: str | None = None
 
     def failure(self, reason: str) -> LostPeerError:
@@ -100,7 +98,7 @@ def _across_hosts(rank: int, world_size: int, port: int, run_id: str, *, join_se
             f"cannot reach worker 0 on {hosts[0]} ({first}:{port}) from {place} within "
             f"launcher.join_seconds={join_seconds}; try launcher.interface=NAME"
         ) from None
-    return Meeting(dist.PrefixStore(run_id, opened), rank, world_size, node, place)
+    return Meeting(dist.PrefixStore(run_id, opened), rank, world_size, place)
 
 
 def _listen(address: str, port: int) -> int:

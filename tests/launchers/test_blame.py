@@ -24,6 +24,11 @@ ENDS = {
         [Failure("-", lost_peer=True, timed_out=True, silent=(2,)), None, None],
         f"worker 2 {SILENT}",
     ),
+    "silence, though the silent was ended for it": (
+        [1, -9],
+        [Failure("-", lost_peer=True, timed_out=True, silent=(1,)), None],
+        f"worker 1 {SILENT}",
+    ),
     "silence, by who has not ended": ([1, None, 1], [LATE, None, LATE], f"worker 1 {SILENT}"),
     "all waited for each other": ([1, 1], [LATE, LATE], "worker 0 failed: waited for another worker"),
     "no word at all": ([3, None], [None, None], "worker 0 ended with exit code 3: the last line"),

@@ -181,5 +181,18 @@ def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:
     ]
 
 
+def test_by_hand_without_torchrun_a_run_that_goes_on_is_left_alone(tmp_path: Path) -> None:
+    with endless(tmp_path) as (process, directory):
+        command = [sys.executable, "-m", "layerpar.worker", str(directory.root)]
+        failed = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert failed.returncode == 1
+        assert "run.yaml wants 2 workers; try torchrun --nproc-per-node 2" in failed.stderr
+        assert status_of(directory)["status"] == "running"
+        assert process.poll() is None
+        number = workers_of(directory.root)[0]
+        flags = Path(f"/proc/{number}/fdinfo/0").read_text().splitlines()[1].split()[1]
+        assert not int(flags, 8) & os.O_CLOEXEC, "what a worker executes has a standard input too"
+
+
 def pythonpath(folder: Path) -> str:
     return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
