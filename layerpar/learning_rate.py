@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 
@@ -26,7 +27,8 @@ class Schedule:
 
     Attributes:
         name: `constant`, `cosine` (to zero), `onecycle` or `step` (x `factor` at each milestone).
-        warmup: Fraction of the run over which the rate first rises linearly to its value.
+        warmup: Fraction of the run over which the rate first rises linearly to its value; for `onecycle` as
+            torch's `OneCycleLR` does, by a cosine from a 25th of it.
         milestones: For `step`: fractions of the run.
         factor: For `step`: what the rate is multiplied with.
     """
@@ -40,6 +42,14 @@ class Schedule:
         require_choice("optimizer.schedule.name", self.name, SCHEDULES)
         key = "optimizer.schedule.warmup"
         require(0 <= self.warmup < 1, f"{key}={self.warmup} is not a fraction of the run; try {key}=0.05")
+        key = "optimizer.schedule.milestones"
+        for milestone in self.milestones:
+            require(
+                0 < milestone < 1,
+                f"{key} holds {milestone}, which is not a fraction of the run; try {key}=[0.5,0.75]",
+            )
+        key = "optimizer.schedule.factor"
+        require(0 < self.factor < math.inf, f"{key}={self.factor} is no factor of a rate; try {key}=0.1")
 
     def build(
         self, optimizer: torch.optim.Optimizer, total_steps: int, *, first_step: int = 0

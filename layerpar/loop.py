@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from layerpar.aggregation.aggregator import OF_RULES
 from layerpar.config import RunConfig
 from layerpar.datasets.base import Batch, Loader
 from layerpar.engine.contract import Engine, StepResult
@@ -176,10 +177,17 @@ def _train_segment(
 
 
 def _reduce(results: list[StepResult], seconds: float) -> tuple[dict[str, float], float]:
-    """Means over all ranks that hold them, and the seconds of the slowest rank."""
+    """Means over all ranks that hold them, and the seconds of the slowest rank.
+
+    What a rule tells of itself counts as it was after its last round, anything else as the mean over steps.
+    """
     names = {name for result in results for name in result.scalars}
+    told_by_steps = {
+        name: [result.scalars[name] for result in results if name in result.scalars] for name in names
+    }
     means = {
-        name: _mean([result.scalars[name] for result in results if name in result.scalars]) for name in names
+        name: _mean(values[-1:] if name.startswith(OF_RULES) else values)
+        for name, values in told_by_steps.items()
     }
     losses = [result.loss for result in results if result.loss is not None]
     own: dict[str, Any] = {"seconds": seconds, "scalars": means, "loss": _mean(losses) if losses else None}

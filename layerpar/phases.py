@@ -1,8 +1,9 @@
 """The phases of a run: how one is put together, and what it leaves to the next.
 
 Weights, the learning rate's schedule and, where the optimizer is the same SGD, Adam or AdamW, its moments
-go over (not from `ema`, which hands over an average that they do not belong to); heads start afresh. A
-worker that a phase has no work for counts as waiting.
+go over (not from `ema`, which hands over an average that they do not belong to); heads start afresh.
+`sequential` takes and leaves weights only: each of its blocks has a schedule and an optimizer for its own
+turn. A worker that a phase has no work for counts as waiting.
 """
 
 from __future__ import annotations

@@ -41,6 +41,18 @@ MISTAKES = {
         ["objective=delayed", "objective.compensation=spike", "optimizer=adamw"],
         "optimizer=sgd",
     ),
+    "no stash in bf16": (
+        ["objective=delayed", "objective.stash=false", "precision=bf16"],
+        "objective.stash=true",
+    ),
+    "other blocks than the cuts make": (["mode.blocks=4", "mode.partition=[2]"], "not mode.blocks=4"),
+    "milestones in epochs": (["optimizer.schedule.milestones=[50,75]"], "milestones=[0.5,0.75]"),
+    "a rate that turns negative": (["optimizer.schedule.factor=-3"], "optimizer.schedule.factor=0.1"),
+    "batches normalised together, weights averaged": (
+        ["mode=data", "workers=2", "mode.sync_batchnorm=true", "aggregation=average"],
+        "mode.sync_batchnorm=false",
+    ),
+    "no port": (["launcher=hosts", "launcher.hosts=[h1]", "launcher.port=99999"], "launcher.port=0"),
     "unequal micro-batches": (
         ["objective=delayed", "objective.microbatches=3", "batch_size=64"],
         "objective.microbatches=",

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from layerpar.aggregation import Aggregation, Blocks, Group
 
+OF_RULES = "aggregation/"
+"""How the names begin of what rules tell of themselves."""
+
 
 class Trained(Protocol):
     """A block, or a whole network, whose weights a rule may replace."""
@@ -67,7 +70,7 @@ class Aggregator:
         if combined is not proposed:
             for block, weights in zip(self._blocks, combined, strict=True):
                 block.set_weights(weights)
-        return {f"aggregation/{name}": torch.tensor(value) for name, value in self._rule.scalars().items()}
+        return {f"{OF_RULES}{name}": torch.tensor(value) for name, value in self._rule.scalars().items()}
 
     @contextmanager
     def exported(self) -> Iterator[None]:

@@ -58,8 +58,8 @@ def check_blocks(blocks: Any) -> None:
 
 
 def num_blocks(blocks: Any, choice: Any, *, workers: int, num_layers: int) -> int:
-    """K: as many as explicit cuts make, else as `mode.blocks` says."""
-    if isinstance(choice, list):
+    """K, as `mode.blocks` says; for `workers`, as many as explicit cuts make, where there are some."""
+    if isinstance(choice, list) and blocks == "workers":
         return len(choice) + 1
     return {"workers": workers, "layers": num_layers}.get(blocks, blocks)
 

@@ -86,21 +86,22 @@ class LocalSGDEngine(BackpropEngine):
         super().__init__(workload, forward=workload.network.plain, shard=shard, microbatches=microbatches)
         self._replicas = Replicas(workload)
         self._aggregator = Aggregator(workload.config.aggregation, [Replica(self._plain)], self._replicas)
+        self._steps_left = 0
         self._statistics = [buffer for buffer in self._plain.buffers() if buffer.is_floating_point()]
+
+    def start(self, steps: int) -> None:
+        super().start(steps)
+        self._steps_left = steps
 
     def step(self, batch: Batch) -> StepResult:
         result = super().step(batch)
+        self._steps_left -= 1
         self._replicas.probe = batch
         with self._workload.stopwatch.span("update"):
-            scalars = self._aggregator.step()
+            scalars = self._aggregator.step() if self._steps_left else self._aggregator.close()
         if self._aggregator.at_border:
             self._average_statistics()
         return StepResult(result.loss, scalars)
-
-    def finish(self) -> None:
-        if not self._aggregator.at_border:
-            self._aggregator.close()
-            self._average_statistics()
 
     def predict(self, batch: Batch) -> Tensor | None:
         with self._aggregator.exported():

@@ -60,7 +60,8 @@ class Mode:
 
     def steps_per_update(self, config: RunSpec) -> int:
         """Optimizer steps after which all workers have common weights again."""
-        return config.aggregation.every if self._averages_weights(config) else 1
+        apart = self.num_replicas(config.workers) > 1 or config.aggregation.rule().needs_common
+        return config.aggregation.every if apart and self._averages_weights(config) else 1
 
     def samples_per_update(self, config: RunSpec) -> int:
         """Samples over which an optimizer step averages gradients."""

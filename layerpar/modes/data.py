@@ -79,6 +79,8 @@ class Data(Mode):
     other rule each worker takes `aggregation.every` steps of its own, and the rule makes the next common
     weights of the mean: see `layerpar.engine.local_sgd`.
 
+    The options of buckets and graphs are DDP's, and nobody's with another rule.
+
     Attributes:
         microbatches: Equal parts of each shard whose gradients add up to one update and travel once, with the
             last of them.
@@ -118,9 +120,14 @@ class Data(Mode):
             f"data: workers={workers} does not divide batch_size={batch_size}; try batch_size={nearest}",
         )
         require(
-            not self.static_graph or self.microbatches == 1,
+            not self.static_graph or self.microbatches == 1 or not config.aggregation.averages_gradients,
             "data: mode.static_graph=true fails in torch where gradients of micro-batches add up; "
             "try mode.static_graph=false",
+        )
+        require(
+            not self.sync_batchnorm or config.aggregation.averages_gradients,
+            f"data: mode.sync_batchnorm=true needs gradients that are averaged, and aggregation="
+            f"{config.aggregation.name} averages weights; try mode.sync_batchnorm=false",
         )
         share = batch_size // workers
         require_divisor("mode.microbatches", self.microbatches, share, f"the {share} samples of a worker")

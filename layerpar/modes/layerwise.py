@@ -64,6 +64,7 @@ class Layerwise(Mode):
             exchange=self.exchange_of(objective),
             batch_size=config.batch_size // self.replicas,
             optimizer=config.optimizer,
+            precision=config.precision,
         )
         num_layers = len(build().layers)
         chain_length = config.workers // self.replicas

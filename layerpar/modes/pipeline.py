@@ -93,6 +93,9 @@ class Pipeline(Mode):
             microbatches=self.microbatches,
         )
 
+    def cannot_move(self, before: RunSpec, after: RunSpec) -> str | None:
+        return None if before.workers == after.workers else "each worker's checkpoint holds its own stages"
+
     def label(self, config: RunSpec) -> str:
         return f"{self.name} {self.schedule}"
 

@@ -35,13 +35,14 @@ class Objective(ABC):
         """Micro-batches that a gradient is late, per link between blocks; None where nothing flows back."""
         return None
 
-    def check(self, *, exchange: str, batch_size: int, optimizer: OptimizerConfig) -> None:
+    def check(self, *, exchange: str, batch_size: int, optimizer: OptimizerConfig, precision: str) -> None:
         """Refuse what cannot work.
 
         Args:
             exchange: `activations` or `weights`.
             batch_size: Samples of a step on one replica.
             optimizer: The run's.
+            precision: The run's.
 
         Raises:
             UserError: what is wrong, and the override that repairs it.

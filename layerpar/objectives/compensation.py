@@ -95,7 +95,10 @@ def check_spike(optimizer: OptimizerConfig) -> None:
     """
     momentum, dampening = (optimizer.arguments.get(name, 0) for name in ("momentum", "dampening"))
     require(
-        optimizer.algorithm == "SGD" and 0 < momentum < 1 and not dampening,
-        f"objective.compensation=spike is defined for SGD with momentum and without dampening, not for "
-        f"optimizer={optimizer.name}; try optimizer=sgd, or objective.compensation=none",
+        optimizer.algorithm == "SGD"
+        and 0 < momentum < 1
+        and not dampening
+        and not optimizer.arguments.get("maximize"),
+        "objective.compensation=spike is defined for SGD with momentum, without dampening and maximize, "
+        f"not for optimizer={optimizer.name}; try optimizer=sgd, or objective.compensation=none",
     )

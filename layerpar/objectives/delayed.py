@@ -179,8 +179,13 @@ class Delayed(Objective):
     def delay_per_link(self) -> int:
         return self.link_delay
 
-    def check(self, *, exchange: str, batch_size: int, optimizer: OptimizerConfig) -> None:
-        super().check(exchange=exchange, batch_size=batch_size, optimizer=optimizer)
+    def check(self, *, exchange: str, batch_size: int, optimizer: OptimizerConfig, precision: str) -> None:
+        super().check(exchange=exchange, batch_size=batch_size, optimizer=optimizer, precision=precision)
+        require(
+            self.stash or self.recompute or precision == "fp32",
+            f"objective.stash=false would change nothing with precision={precision}: graphs keep the weights "
+            "that autocast has cast for the forward; try objective.stash=true",
+        )
         if self.compensation == "spike":
             check_spike(optimizer)
 

@@ -123,3 +123,20 @@ def test_sync_batchnorm_needs_gpus() -> None:
     with pytest.raises(UserError) as refused:
         check(data("mode.sync_batchnorm=true"))
     assert "try mode.sync_batchnorm=false" in str(refused.value)
+
+
+def told_by_the_rule(ranks: Ranks, config: RunConfig) -> list[set[str]]:
+    """The names of what the rule tells of itself, step by step."""
+    engine, loader = build(config, ranks)
+    batches = loader.train(0)
+    engine.start(STEPS)
+    told = [set(engine.step(next(batches)).scalars) for _ in range(STEPS)]
+    engine.finish()
+    return told
+
+
+def test_a_round_that_ends_with_its_segment_is_logged_too() -> None:
+    config = data("aggregation=trust_region", "aggregation.every=1000")
+    names = {"aggregation/accepted_fraction", "aggregation/radius"}
+    for told in on_workers(told_by_the_rule, 2, config):
+        assert told == [set()] * (STEPS - 1) + [names]

@@ -66,6 +66,23 @@ def test_the_number_of_blocks_is_known_once_the_layers_are(overrides: list[str],
     assert summary(config, "done", Results(num_layers=9))["num_blocks"] == num_blocks
 
 
+@pytest.mark.parametrize(
+    ("overrides", "steps"),
+    [
+        (["aggregation=average"], 1),
+        (["aggregation=ema"], 1),
+        (["aggregation=damped"], 8),
+        (["aggregation=average", "mode.replicas=2", "workers=2"], 8),
+        (["mode=data", "workers=2", "aggregation=average"], 8),
+    ],
+)
+def test_weights_are_common_again_after_a_round_where_they_were_apart(
+    overrides: list[str], steps: int
+) -> None:
+    config = composed("mode=layerwise", "aggregation.every=8", *overrides)
+    assert config.mode.steps_per_update(config) == steps
+
+
 def test_settings_are_flat_and_plain() -> None:
     settings = effective(composed("optimizer.lr=0.3", "mode.partition=[2,5]"))
     assert settings["optimizer.lr"] == 0.3
