@@ -33,7 +33,7 @@ def check(config: RunConfig) -> DatasetInfo | None:
     if config.launcher.uses_this_machine:
         return check_node(config)
     try:
-        info = config.dataset.info()
+        info = _info(config)
     except UserError:
         return None
     check_work(config, info)
@@ -52,9 +52,24 @@ def check_node(config: RunConfig) -> DatasetInfo:
             phase.config.mode.check_device(device)
             if config.compile:
                 _check_compile(phase.config)
-    info = config.dataset.info()
+    info = _info(config)
     check_work(config, info)
     return info
+
+
+def _info(config: RunConfig) -> DatasetInfo:
+    """What the data set is.
+
+    Raises:
+        UserError: its files are missing, or cannot be read.
+    """
+    try:
+        return config.dataset.info()
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or config.dataset.name} cannot be read ({error.strerror}); repair it, or try "
+            "dataset.root=ANOTHER"
+        ) from error
 
 
 def check_work(config: RunConfig, info: DatasetInfo) -> None:

@@ -45,7 +45,7 @@ def compare(arguments: list[str], *, started: float) -> int:
     tune: Any = {}
 
     def task(composed: DictConfig) -> None:
-        tune.update(OmegaConf.to_container(composed.tune or OmegaConf.create()))
+        tune.update(OmegaConf.to_container(composed.tune) if OmegaConf.is_dict(composed.tune) else {})
         job, root = HydraConfig.get(), output_directory()
         if not is_sweep():
             session.directory, session.key = root, "hydra.run.dir"

@@ -19,6 +19,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from layerpar.errors import UserError
 from layerpar.optimized import direction
@@ -61,6 +62,10 @@ def in_one_line(arguments: Iterable[str], *, command: str) -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_line(error, command)) from error
+    except MarkedYAMLError as error:
+        place = error.problem_mark
+        where = "a YAML" if place is None else f"line {place.line + 1} of {place.name}"
+        raise UserError(f"{where} is no YAML: {error.problem}; repair it") from error
     except ValueError as error:
         if "Config group override" not in str(error):
             raise
@@ -150,7 +155,9 @@ def number_of_jobs(config: DictConfig) -> int | None:
 def one_line(error: Exception, command: str) -> str:
     """What Hydra says of a bad command line."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, option = error.missing_cfg_file.rpartition("/")
+        levels = 2 if error.missing_cfg_file.startswith("hydra/") else 1
+        *groups, option = error.missing_cfg_file.split("/", levels)
+        group = "/".join(groups)
         if error.missing_cfg_file in EXTRAS:
             extra = EXTRAS[error.missing_cfg_file]
             return f"{group}={option} needs a package; try pip install 'layerpar[{extra}]'"

@@ -59,7 +59,7 @@ class OptimizerConfig:
             require(
                 name in accepted and name not in ("params", "lr"),
                 f"optimizer.arguments.{name} is not an argument of torch.optim.{self.algorithm}; "
-                f"leave out +optimizer.arguments.{name}=…",
+                f"leave it out, or take it out of the YAML's by ~optimizer.arguments.{name}",
             )
             default = accepted[name].default
             require(

@@ -15,8 +15,9 @@ from statistics import mean
 from typing import Any
 
 from omegaconf import OmegaConf
+from yaml import YAMLError
 
-from layerpar.errors import require
+from layerpar.errors import UserError, require
 
 Settings = tuple[str, ...]
 """Overrides, such as `optimizer.lr=0.1`."""
@@ -162,7 +163,10 @@ def read_chosen(
     """
     repair = "try one that layerpar compare experiment=tune has written"
     require(path.is_file(), f"chosen={path} is no file; {repair}")
-    content: Any = OmegaConf.to_container(OmegaConf.load(path))
+    try:
+        content: Any = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError, YAMLError) as error:
+        raise UserError(f"chosen={path} cannot be read; {repair}") from error
     require(
         isinstance(content, dict) and {"settings", "seeds", "variants"} <= set(content),
         f"chosen={path} holds no chosen settings; {repair}",

@@ -35,7 +35,10 @@ def option(group: str, node: Any, base: type) -> Any:
     module_name, _, class_name = target.rpartition(".")
     try:
         option_class = getattr(import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except ModuleNotFoundError as error:
+        repair = "try PYTHONPATH=FOLDER layerpar … with the folder that it is in, or repair the YAML"
+        raise UserError(f"{group}: cannot import _target_ {target} ({error}); {repair}") from error
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UserError(f"{group}: cannot import _target_ {target} ({error}); repair the YAML") from error
     require(
         isinstance(option_class, type) and issubclass(option_class, base),
@@ -80,7 +83,7 @@ def _check_keys(schema: type, values: Any, prefix: str) -> None:
     inner = _types(schema)
     for name, field in known.items():
         optional = field.default is not MISSING or field.default_factory is not MISSING
-        require(name in values or optional, f"{prefix}{name} has no value; give {prefix}{name}=…")
+        require(name in values or optional, f"{prefix}{name} has no value; give +{prefix}{name}=…")
         if is_dataclass(inner[name]) and isinstance(values.get(name), Mapping):
             _check_keys(cast(type, inner[name]), values[name], f"{prefix}{name}.")
 

@@ -99,6 +99,7 @@ def plan(
 
 
 def _variants(composed: DictConfig, overrides: Sequence[str], compose: Composer) -> Iterator[Variant]:
+    _check_own(composed)
     listed: Any = OmegaConf.to_container(composed.variants, resolve=False)
     given = {name: own for name, own in listed.items() if own is not None}
     require(bool(given), "variants lists nothing to compare; try '+variants.serial=[\"mode=serial\"]'")
@@ -106,7 +107,7 @@ def _variants(composed: DictConfig, overrides: Sequence[str], compose: Composer)
     if composed.chosen is not None:
         without = {one.removeprefix("~variants.") for one in overrides if one.startswith("~variants.")}
         without |= listed.keys() - given.keys()
-        given = read_chosen(Path(composed.chosen), seed=composed.seed, variants=given, without=without)
+        given = read_chosen(Path(str(composed.chosen)), seed=composed.seed, variants=given, without=without)
     for name, own in given.items():
         variant = _compose(name, [*common, *own], compose)
         if composed.tune is None:
@@ -115,6 +116,33 @@ def _variants(composed: DictConfig, overrides: Sequence[str], compose: Composer)
         for number, settings in enumerate(_search(composed.tune, name, variant)):
             tried = _compose(name, [*common, *own, *settings], compose)
             yield Variant(f"{name}-{number}", name, tried, tuple(own), settings)
+
+
+def _check_own(composed: DictConfig) -> None:
+    """Refuse what is no list of ways of training, or no search among settings.
+
+    Raises:
+        UserError: with what it has to look like.
+    """
+    require(
+        OmegaConf.is_dict(composed.variants),
+        "variants is no mapping of lists of overrides; try '+variants.mine=[\"mode=serial\"]'",
+    )
+    for name, own in composed.variants.items():
+        require(
+            own is None or (OmegaConf.is_list(own) and all(isinstance(one, str) for one in own)),
+            f"variants.{name} is no list of overrides; try '+variants.{name}=[\"mode=serial\"]'",
+        )
+    if composed.tune is None:
+        return
+    search: Any = composed.tune.get("search") if OmegaConf.is_dict(composed.tune) else None
+    require(OmegaConf.is_dict(search), "tune holds no tune.search; try experiment=tune")
+    trials = composed.tune.trials
+    require(isinstance(trials, int) and trials >= 1, f"tune.trials={trials} is no number; try tune.trials=12")
+    for name, grid in search.items():
+        lists = OmegaConf.is_dict(grid) and all(OmegaConf.is_list(values) for values in grid.values())
+        example = f"'tune.search.{name}={{optimizer.lr:[0.01,0.1]}}'"
+        require(lists, f"tune.search.{name} is no list of values for each key; try {example}")
 
 
 def _compose(name: str, overrides: Sequence[str], compose: Composer) -> DictConfig:

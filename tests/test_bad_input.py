@@ -119,6 +119,53 @@ def test_unknown_command(capfd: pytest.CaptureFixture[str]) -> None:
     assert "train" in capfd.readouterr().err
 
 
+COMPARED = {
+    "no mapping of variants": (["variants=foo"], "+variants.mine="),
+    "a variant of numbers": (["+variants.mine=[3]"], "variants.mine is no list of overrides"),
+    "settings from nowhere": (["chosen=3"], "chosen=3 is no file"),
+    "no search": (["tune=3"], "experiment=tune"),
+    "no trials": (["experiment=tune", "tune.trials=0"], "tune.trials=12"),
+    "a value where a list belongs": (
+        ["experiment=tune", "tune.search.serial={optimizer.lr:0.1}"],
+        "tune.search.serial is no list of values for each key",
+    ),
+    "an experiment of a folder": (["experiment=quick/nope"], "experiment=quick/nope is not known"),
+}
+
+
+@pytest.mark.parametrize("mistake", COMPARED)
+def test_a_mistake_in_what_is_compared(
+    mistake: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments, repair = COMPARED[mistake]
+    assert cli.run(["compare", *arguments, f"hydra.run.dir={tmp_path}"], started=0.0) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert repair in line
+
+
+def test_broken_yaml_of_ones_own_is_one_line_with_its_place(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "objective").mkdir()
+    (tmp_path / "objective" / "mine.yaml").write_text("_target_: mine.Mine\nname: [x\n")
+    asked = ["train", f"hydra.searchpath=[file://{tmp_path}]", "objective=mine"]
+    assert cli.run([*asked, f"hydra.run.dir={tmp_path / 'run'}"], started=0.0) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "mine.yaml is no YAML" in line
+
+
+def test_data_that_cannot_be_read_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def info(_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/data/images")
+
+    monkeypatch.setattr("layerpar.datasets.digits.Digits.info", info)
+    assert cli.run(["train", f"hydra.run.dir={tmp_path}"], started=0.0) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "/data/images cannot be read (Permission denied)" in line
+
+
 @pytest.mark.parametrize("command", ["report", "plot"])
 def test_missing_directory(command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.run([command, str(tmp_path / "nowhere")], started=0.0) == 2

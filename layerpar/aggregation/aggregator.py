@@ -67,6 +67,9 @@ class Aggregator:
         proposed = self._live()
         common = proposed if self._common is None else self._common
         combined = self._rule.combine(common, proposed, self._group)
+        if self._common is not None and combined is not self._common:
+            for mine, new in zip(self._common, combined, strict=True):
+                torch._foreach_copy_(mine, new)
         if combined is not proposed:
             for block, weights in zip(self._blocks, combined, strict=True):
                 block.set_weights(weights)

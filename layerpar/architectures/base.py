@@ -57,11 +57,24 @@ class Network:
             between them.
         plain: The same computation as one ordinary module, whose `state_dict` names are the checkpoint's;
             by default the layers in a row.
+
+    Raises:
+        UserError: two layers share a parameter, which cannot be cut apart, or `plain` does not hold those of
+            the layers.
     """
 
     def __init__(self, layers: list[nn.Module], plain: nn.Module | None = None) -> None:
         self.layers = layers
         self.plain = nn.Sequential(*layers) if plain is None else plain
+        owned = [id(parameter) for layer in layers for parameter in layer.parameters()]
+        require(
+            len(owned) == len(set(owned)),
+            "architecture: two layers share a parameter, and may be trained apart; make them one layer",
+        )
+        require(
+            set(owned) == {id(parameter) for parameter in self.plain.parameters()},
+            "architecture: plain does not hold the parameters of the layers; build it of the same modules",
+        )
 
     @property
     def num_parameters(self) -> int:
