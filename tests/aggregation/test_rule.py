@@ -22,7 +22,8 @@ from course import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerpar.aggregation import Aggregation, Blocks
+from layerpar.aggregation import Aggregation, Alone, Blocks, Group, Rule
+from layerpar.aggregation.aggregator import Aggregator
 from layerpar.aggregation.anderson import Anderson
 from layerpar.aggregation.elementwise import Replace
 from layerpar.aggregation.trust_region import TrustRegion
@@ -143,3 +144,33 @@ def test_three_workers_with_a_block_each_end_where_one_with_all_three_does(aggre
         paths = list(pool.map(worker, range(3)))
     for together, *apart in zip(expected, *paths, strict=True):
         assert identical(together, [block for (block,) in apart])
+
+
+class Block:
+    """A block of one weight, which its optimizer moves by 1 a step."""
+
+    def __init__(self) -> None:
+        self.weight = torch.zeros(1)
+
+    def weights(self) -> list[torch.Tensor]:
+        return [self.weight]
+
+    def set_weights(self, weights: list[torch.Tensor]) -> None:
+        self.weight.copy_(weights[0])
+
+
+class Halfway(Rule):
+    """Goes half of the way, written as a function that changes none of its arguments."""
+
+    def combine(self, common: Blocks, proposed: Blocks, group: Group) -> Blocks:
+        return [[(old + new) / 2 for old, new in zip(common[0], proposed[0], strict=True)]]
+
+
+def test_a_rule_may_return_new_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Replace, "rule", lambda _: Halfway())
+    block = Block()
+    aggregator = Aggregator(Replace(name="halfway", every=1), [block], Alone(lambda _: 0.0))
+    for expected in (0.5, 1.0, 1.5):
+        block.weight += 1
+        aggregator.step()
+        assert block.weight.item() == expected, "half of a step further than the common weights before"
