@@ -105,17 +105,11 @@ def resume(arguments: list[str], *, started: float) -> int:
     parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="epochs=N, workers=N")
     given = parser.parse_args(arguments)
     changes = dict(_change(text) for text in given.changes)
-    from layerpar.paths import RunDirectory
     from layerpar.resume import resume as go_on
 
     with carrying_out(Session("resume", arguments, started)) as session:
-        try:
+        with session.working_on(given.directory):
             outcome = go_on(given.directory, changes, session.console, started=started)
-        except UserError:
-            raise
-        except BaseException:
-            session.interrupted = RunDirectory(given.directory.absolute())
-            raise
         session.outcomes.append(outcome)
     if outcome.status == "done":
         show_run(outcome.directory.root, session.console)

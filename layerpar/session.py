@@ -97,20 +97,18 @@ class Session:
         title = self.series.title(label) if one_of_several else label
         begun, started = time.monotonic(), time.time() if self.outcomes else self.started
         try:
-            outcome = execute(
-                parse(composed),
-                composed,
-                root,
-                self.console,
-                label=title,
-                started=started,
-                composition=composition,
-            )
+            with self.working_on(root):
+                outcome = execute(
+                    parse(composed),
+                    composed,
+                    root,
+                    self.console,
+                    label=title,
+                    started=started,
+                    composition=composition,
+                )
         except UserError as error:
             outcome = Outcome(RunDirectory(root.absolute()), "refused", str(error))
-        except BaseException:
-            self.interrupted = RunDirectory(root.absolute())
-            raise
         self.outcomes.append(outcome)
         self.series.count(None if outcome.before else time.monotonic() - begun)
         if one_of_several:
@@ -118,6 +116,19 @@ class Session:
             suffix += "" if outcome.message is None else f": {outcome.message}"
             self.print(f"{title}  {outcome.status}{suffix}")
         return outcome
+
+    @contextmanager
+    def working_on(self, root: Path) -> Iterator[None]:
+        """Within, a run is carried out in `root`; what ends it but a refusal has interrupted it."""
+        from layerpar.paths import RunDirectory
+
+        try:
+            yield
+        except UserError:
+            raise
+        except BaseException:
+            self.interrupted = RunDirectory(root.absolute())
+            raise
 
     def say_how_to_go_on(self, *, interrupted: bool) -> None:
         """The command that goes on with what was stopped, if anything was and can be."""

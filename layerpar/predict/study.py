@@ -58,10 +58,9 @@ class Study:
 
         Columns: `way`, `variant`, `order`, `workers`, `link`, `latency` (with what busy cores add),
         `bandwidth`, `layers`, `seconds` (per step), `speed_up` (over serial), `waiting`, `sent_bytes` (per
-        step, of all workers),
-        `memory_bytes` and its parts (of the worker that needs most), `fits`, `cuts`, `one_worker` (the way
-        has no use for more), `trains_all` (layers, in every step), and `refused`: why there can be no such
-        run, else None.
+        step, of all workers), `memory_bytes` and its parts (of the worker that needs most), `fits`, `cuts`,
+        `one_worker` (the way has no use for more), `trains_all` (layers, in every step), and `refused`: why
+        there can be no such run, else None.
         """
         found = [self._row(way, count, link) for count in self.workers for way in self.ways for link in links]
         table = pd.DataFrame(found)
