@@ -81,13 +81,13 @@ def save(directory: RunDirectory, content: dict[str, Any], *, of: str, epoch: in
             shutil.rmtree(folder)
         temporary.rename(folder)
         sync_directory(directory.checkpoints)
-        for older in _whole(directory)[:-KEPT]:
+        for older in directory.whole_checkpoints()[:-KEPT]:
             shutil.rmtree(older)
 
 
 def newest(directory: RunDirectory) -> Path | None:
     """The folder of the last checkpoint, None where there is none."""
-    return next(reversed(_whole(directory)), None)
+    return next(reversed(directory.whole_checkpoints()), None)
 
 
 def verify(folder: Path, *, of: str, rank: int | None = None) -> None:
@@ -190,19 +190,11 @@ def clear_unfinished(directory: RunDirectory) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _whole(directory: RunDirectory) -> list[Path]:
-    """The folders of the checkpoints that were written to their end, by epoch."""
-    if not directory.checkpoints.is_dir():
-        return []
-    folders = (folder for folder in directory.checkpoints.iterdir() if folder.name.isdigit())
-    return sorted(folders, key=lambda folder: int(folder.name))
-
-
 def _refusal(path: Path, reason: str) -> str:
     """One line about a checkpoint that is of no use: what is wrong with it, and what helps."""
     folder = path.parent
     root = folder.parent.parent
-    older = [other for other in _whole(RunDirectory(root)) if int(other.name) < int(folder.name)]
+    older = [other for other in RunDirectory(root).whole_checkpoints() if int(other.name) < int(folder.name)]
     if not older:
         again = f"rm -r {shlex.quote(str(folder))} and the same command again, which begins anew"
         return f"{path} {reason} and there is no older checkpoint; try {again}"

@@ -70,6 +70,13 @@ class RunDirectory:
         """What a stopped run can go on from; see `layerpar.checkpoint`."""
         return self.root / "checkpoint"
 
+    def whole_checkpoints(self) -> list[Path]:
+        """The folders of the checkpoints that were written to their end, by epoch."""
+        if not self.checkpoints.is_dir():
+            return []
+        folders = (folder for folder in self.checkpoints.iterdir() if folder.name.isdigit())
+        return sorted(folders, key=lambda folder: int(folder.name))
+
     @property
     def logs(self) -> Path:
         """A folder for each worker."""

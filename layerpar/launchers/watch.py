@@ -92,12 +92,12 @@ def run_commands(
 
 def _wait(running: Sequence[Running], signals: Signals, directory: RunDirectory) -> None:
     """Until all have ended or one has failed."""
-    at_warning: set[str] | None = None
+    at_warning: set[Path] | None = None
     while True:
         if signals.ending is not None:
             raise Interrupted(signals.ending)
         if signals.warning is not None:
-            whole = _checkpoints(directory)
+            whole = set(directory.whole_checkpoints())
             at_warning = whole if at_warning is None else at_warning
             if whole - at_warning:
                 raise Interrupted(signals.warning)
@@ -105,11 +105,6 @@ def _wait(running: Sequence[Running], signals: Signals, directory: RunDirectory)
         if any(codes) or None not in codes:
             return
         time.sleep(POLL_SECONDS)
-
-
-def _checkpoints(directory: RunDirectory) -> set[str]:
-    """The whole ones."""
-    return {folder.name for folder in directory.checkpoints.glob("*") if folder.name.isdigit()}
 
 
 def _wait_for_last_words(running: Sequence[Running], directory: RunDirectory, workers: int) -> None:

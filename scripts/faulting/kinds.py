@@ -188,7 +188,7 @@ def damaged_checkpoint(damage: Callable[[Trial, Path], None]) -> Callable[[Trial
         trial.wait_for_epoch(process, 3)
         _send(process.pid, signal.SIGTERM)
         trial.end(process)
-        folders = sorted(trial.directory.checkpoints.glob("[0-9]*"), key=lambda path: int(path.name))
+        folders = trial.directory.whole_checkpoints()
         if not folders:
             return trial.judge_weights()
         path = trial.draw.choice(sorted(folders[-1].iterdir()))

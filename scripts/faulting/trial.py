@@ -182,8 +182,7 @@ class Trial:
             self.expect(names == expected, "lost results", f"{names} instead of {expected}")
         else:
             status = current_status(self.directory)["status"] if self.directory.status.exists() else "none"
-            checkpoints = self.directory.checkpoints
-            begun = checkpoints.is_dir() and any(one.name.isdigit() for one in checkpoints.iterdir())
+            begun = bool(self.directory.whole_checkpoints())
             if status == "done":
                 return
             if evaluations(self.directory) > 1:

@@ -80,13 +80,13 @@ def test_hang_up_and_a_warning_interrupt(tmp_path: Path, number: signal.Signals)
     """A warning leaves time for a checkpoint, a hang-up leaves those that there are."""
     with endless(tmp_path / "run") as (process, directory):
         if number == signal.SIGHUP:
-            wait_until(lambda: any(directory.checkpoints.glob("[0-9]*")))
+            wait_until(lambda: bool(directory.whole_checkpoints()))
         process.send_signal(number)
         code, _, error = ended(process, directory.root)
     assert code == 128 + number
     assert number.name in error
     assert status_of(directory)["status"] == "interrupted"
-    assert any(directory.checkpoints.glob("[0-9]*"))
+    assert directory.whole_checkpoints()
 
 
 def test_a_parent_killed_as_soon_as_a_worker_appears_leaves_none(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_a_preempted_job_goes_on_and_ends_with_the_weights_of_an_undisturbed_one
     asked = ["--parsable", "-N2", "--exclusive", "--requeue", "--open-mode=append"]
     output = tmp_path / "job.out"
     job = slurm_hosts.run("h3", "sbatch", *asked, f"--output={output}", str(script)).strip()
-    wait_until(lambda: any(directory.checkpoints.glob("[0-9]*")))
+    wait_until(lambda: bool(directory.whole_checkpoints()))
     slurm_hosts.run("h3", "scontrol", "requeue", job)
     wait_until(lambda: not workers_of(directory.root))
     wait_until(lambda: status_of(directory)["status"] == "interrupted")
