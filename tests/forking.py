@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import json
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import IO
 
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(
@@ -20,10 +23,15 @@ context.set_forkserver_preload(
         "layerpar.resume",
         "layerpar.results.show_sweep",
         "layerpar.trainer",
+        "layerpar.worker_server",
         "sklearn.datasets",
         "sklearn.model_selection",
     ]
 )
+SERVER = b"forked_server"
+"""What the system calls a forked server of workers, and its workers; at most 15 bytes."""
+PR_SET_NAME = 15
+StartServer = Callable[[Mapping[str, str], IO[bytes]], subprocess.Popen[bytes]]
 
 
 def heed_signals() -> None:
@@ -72,8 +80,10 @@ class ForkedCommand:
 
 def _command(arguments: Sequence[str], environment: Mapping[str, str], folder: str) -> None:
     from layerpar import cli
+    from layerpar.launchers import fork_server
 
     os.setsid()
+    same_path = environment.get("PYTHONPATH") == os.environ.get("PYTHONPATH")
     os.environ.clear()
     os.environ.update(environment)
     heed_signals()
@@ -81,5 +91,83 @@ def _command(arguments: Sequence[str], environment: Mapping[str, str], folder: s
         file = os.open(Path(folder, name), os.O_WRONLY | os.O_CREAT)
         os.dup2(file, number)
         os.close(file)
+    if same_path:
+        spare = SpareServer(fork_server.start_server)
+        fork_server.start_server = spare.start
     sys.argv = ["layerpar", *arguments]
     cli.main()
+
+
+class SpareServer:
+    """The server of a forked command's workers, forked before it is asked for and before there are threads.
+
+    It has as much of `subprocess.Popen` as its command uses. Where another one is needed, because it has
+    died, that is executed as usual.
+
+    Args:
+        execute: Starts a server as a command does.
+    """
+
+    def __init__(self, execute: StartServer) -> None:
+        self._execute = execute
+        self._started = False
+        self._code: int | None = None
+        (asked, ask), (told, tell) = os.pipe(), os.pipe()
+        self.pid = os.fork()
+        if not self.pid:
+            os.close(ask)
+            os.close(told)
+            _serve(asked, tell)
+        os.close(asked)
+        os.close(tell)
+        self.stdin = os.fdopen(ask, "wb")
+        self.stdout = os.fdopen(told, "rb")
+
+    def start(
+        self, environment: Mapping[str, str], errors: IO[bytes]
+    ) -> SpareServer | subprocess.Popen[bytes]:
+        if self._started:
+            return self._execute(environment, errors)
+        self._started = True
+        said = {"environment": dict(environment), "errors": f"/proc/{os.getpid()}/fd/{errors.fileno()}"}
+        self.stdin.write(json.dumps(said).encode() + b"\n")
+        self.stdin.flush()
+        return self
+
+    def poll(self) -> int | None:
+        return self._wait(os.WNOHANG)
+
+    def wait(self) -> int | None:
+        return self._wait(0)
+
+    def _wait(self, how: int) -> int | None:
+        if self._code is None:
+            ended, status = os.waitpid(self.pid, how)
+            self._code = os.waitstatus_to_exitcode(status) if ended else None
+        return self._code
+
+
+def _serve(asked: int, tell: int) -> None:
+    """Be the server, once it is known in which environment; nothing, where that is never said."""
+    from layerpar import worker_server
+
+    os.setsid()
+    ctypes.CDLL(None).prctl(PR_SET_NAME, SERVER)
+    os.dup2(asked, 0)
+    os.dup2(tell, 1)
+    os.close(asked)
+    os.close(tell)
+    line = b""
+    while not line.endswith(b"\n"):
+        if not (byte := os.read(0, 1)):
+            os._exit(0)
+        line += byte
+    said = json.loads(line)
+    errors = os.open(said["errors"], os.O_WRONLY)
+    os.dup2(errors, 2)
+    os.close(errors)
+    os.environ.clear()
+    os.environ.update(said["environment"])
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    worker_server.main()

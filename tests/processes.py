@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from forking import ForkedCommand, heed_signals
+from forking import SERVER, ForkedCommand, heed_signals
 
 from layerpar.paths import RunDirectory
 
@@ -31,8 +31,8 @@ ENDLESS = (*SMALL, "epochs=100000", "workers=2")
 Started = ForkedCommand | subprocess.Popen[str]
 PATIENCE_SECONDS = 120
 LISTEN = "0A"
-FORKED = "layerpar.worker_server"
-"""In the command line of a worker on this machine, whose output goes to its log."""
+SERVER_MODULE = "layerpar.worker_server"
+"""In the command line of a worker that was forked from a server that was executed."""
 
 
 def start(*arguments: str, before: Sequence[str] = (), **environment: str) -> Started:
@@ -71,12 +71,19 @@ def workers_of(root: Path) -> list[int]:
         try:
             words = path.read_bytes().decode().split("\0")
             output = os.readlink(path.parent / "fd" / "1")
+            forked = is_forked(path.parent)
         except OSError:
             continue
-        of_run = [output] if FORKED in words else words if "layerpar.worker" in words else []
+        of_run = [output] if forked else words if "layerpar.worker" in words else []
         if any(word.startswith(f"{root}") for word in of_run):
             found.append(int(path.parent.name))
     return found
+
+
+def is_forked(process: Path) -> bool:
+    """Whether it was forked on this machine, so that its output goes to its log: by its folder in /proc."""
+    words = (process / "cmdline").read_bytes().decode()
+    return SERVER_MODULE in words or (process / "comm").read_bytes().strip() == SERVER
 
 
 def listening(numbers: Iterable[int]) -> list[str]:
@@ -177,7 +184,7 @@ def endless(root: Path, *overrides: str) -> Iterator[tuple[Started, RunDirectory
 
 def rank_of(number: int) -> str:
     """The rank of a worker, by its process number; empty for what only starts workers."""
-    if FORKED in Path(f"/proc/{number}/cmdline").read_bytes().decode():
+    if is_forked(Path(f"/proc/{number}")):
         return Path(os.readlink(f"/proc/{number}/fd/1")).parent.name
     variables = Path(f"/proc/{number}/environ").read_bytes().decode().split("\0")
     return next((value.partition("=")[2] for value in variables if value.startswith("RANK=")), "")

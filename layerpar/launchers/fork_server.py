@@ -30,6 +30,18 @@ from layerpar.variables import PARENT
 POLL_SECONDS = 0.02
 
 
+def start_server(environment: Mapping[str, str], errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Its process, which listens to its standard input and answers on its standard output."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-u", "-m", "layerpar.worker_server"],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        start_new_session=True,
+    )
+
+
 class ForkServer:
     """The server, as the command sees it; it starts at once and is ready when it has imported.
 
@@ -40,14 +52,7 @@ class ForkServer:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._errors = TemporaryFile()  # noqa: SIM115  as long-lived as the server
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-u", "-m", "layerpar.worker_server"],
-            env={**environment, PARENT: str(os.getpid())},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            start_new_session=True,
-        )
+        self._process = start_server({**environment, PARENT: str(os.getpid())}, self._errors)
         self._unread = b""
         self._started: list[int] = []
         self._codes: dict[int, int] = {}
