@@ -108,12 +108,7 @@ def decide(
         profile = measure(workload.network.layers, measuring, samples=samples, microbatches=microbatches)
         times = profile.with_selecting()
         seconds, prefix = cost(times), costs.prefix(times, exchange=exchange)
-        if isinstance(choice, list):
-            cuts = choice
-        elif choice == "equal":
-            cuts = partition.equal(num_layers, num_parts)
-        else:
-            cuts = partition.balanced(seconds, num_layers, num_parts)
+        cuts = partition.chosen(choice, seconds, num_layers, num_parts)
         loads = partition.predicted_loads(seconds, cuts, num_layers)
         parts = partition.blocks(cuts, num_layers)
         recorded = {"samples": samples // microbatches, **profile.of_microbatch(microbatches).rounded()}

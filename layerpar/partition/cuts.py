@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 from layerpar.errors import require
 
@@ -58,6 +59,30 @@ def balanced(cost: BlockCost, num_layers: int, num_blocks: int) -> list[int]:
     within = {block: seconds for block, seconds in costs.items() if seconds <= bottleneck}
     _, cuts = _best(within, num_layers, num_blocks, lambda block, rest: block + rest)
     return cuts
+
+
+def chosen(
+    choice: Any,
+    cost: BlockCost,
+    num_layers: int,
+    num_blocks: int,
+    *,
+    balance: Callable[[BlockCost, int, int], list[int]] = balanced,
+) -> list[int]:
+    """The cuts that `mode.partition` asks for.
+
+    Args:
+        choice: `balanced`, `equal` or the cuts themselves.
+        cost: Seconds of a block.
+        num_layers: L.
+        num_blocks: K.
+        balance: Makes balanced cuts.
+    """
+    if isinstance(choice, list):
+        return choice
+    if choice == "equal":
+        return equal(num_layers, num_blocks)
+    return balance(cost, num_layers, num_blocks)
 
 
 def _best(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import accumulate
+from typing import Any
 
 from layerpar.partition import cuts as partition
 from layerpar.partition.cuts import BlockCost
@@ -10,6 +11,11 @@ from layerpar.partition.cuts import BlockCost
 EXACT = 300_000
 """Additions of dynamic programming, K L², up to which it is used; more would take seconds."""
 HALVINGS = 30
+
+
+def chosen(choice: Any, cost: BlockCost, num_layers: int, num_blocks: int) -> list[int]:
+    """The cuts that `mode.partition` asks for; see `partition.chosen`."""
+    return partition.chosen(choice, cost, num_layers, num_blocks, balance=balanced)
 
 
 def balanced(cost: BlockCost, num_layers: int, num_blocks: int) -> list[int]:

@@ -94,12 +94,7 @@ class LayerwiseMethod:
         num_blocks = choices.num_blocks(
             self._mode.blocks, choice, workers=self._chain_length, num_layers=num_layers
         )
-        if isinstance(choice, list):
-            chosen = choice
-        elif choice == "equal":
-            chosen = partition.equal(num_layers, num_blocks)
-        else:
-            chosen = cut.balanced(cost, num_layers, num_blocks)
+        chosen = cut.chosen(choice, cost, num_layers, num_blocks)
         loads = partition.predicted_loads(cost, chosen, num_layers)
         blocks = partition.blocks(chosen, num_layers)
         prefixes = [prefix(block.start) for block in blocks]

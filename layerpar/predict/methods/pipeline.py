@@ -149,7 +149,9 @@ class PipelineMethod:
 
     def predict(self, layers: Layers, link: Link, steps: int) -> Prediction:
         microbatches = self.mode.microbatches
-        chosen = self._cuts(layers)
+        cost = stage_cost(layers.whole(self.samples, microbatches))
+        num_stages = self.workers * self.stages_per_worker
+        chosen = cut.chosen(self.mode.partition, cost, len(layers), num_stages)
         parts = partition.blocks(chosen, len(layers))
         actions = listed_actions(
             self.schedule,
@@ -171,15 +173,6 @@ class PipelineMethod:
         sent = sum(channel.num_bytes for channel in channels) * microbatches
         memory = max((self._memory(layers, parts, own) for own in actions), key=lambda held: held.total)
         return Prediction(seconds, waiting(times, simulated, seconds), sent, memory, chosen)
-
-    def _cuts(self, layers: Layers) -> list[int]:
-        num_stages, choice = self.workers * self.stages_per_worker, self.mode.partition
-        if isinstance(choice, list):
-            return choice
-        if choice == "equal":
-            return partition.equal(len(layers), num_stages)
-        cost = stage_cost(layers.whole(self.samples, self.mode.microbatches))
-        return cut.balanced(cost, len(layers), num_stages)
 
     def _stage_seconds(self, layers: Layers, parts: list[range]) -> list[StageSeconds]:
         one, update = layers.microbatch(self.samples, self.mode.microbatches), layers.step().update

@@ -43,12 +43,7 @@ class SequentialMethod:
         num_blocks = choices.num_blocks(
             self.mode.blocks, self.mode.partition, workers=self.workers, num_layers=len(layers)
         )
-        if isinstance(self.mode.partition, list):
-            chosen = self.mode.partition
-        elif self.mode.partition == "equal":
-            chosen = partition.equal(len(layers), num_blocks)
-        else:
-            chosen = cut.balanced(cost, len(layers), num_blocks)
+        chosen = cut.chosen(self.mode.partition, cost, len(layers), num_blocks)
         parts = partition.blocks(chosen, len(layers))
         shares = self.mode.shares or [1.0] * len(parts)
         below = [0.0 if self.kept else sum(seconds.forward[: part.start]) for part in parts]
