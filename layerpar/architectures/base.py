@@ -33,6 +33,7 @@ PYTHONPATH=. layerpar compare "hydra.searchpath=[file://$PWD/my_conf]" architect
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -51,10 +52,10 @@ class Network:
     `plain` and `layers` share their modules, hence their tensors: training the layers trains `plain`.
 
     Args:
-        layers: The smallest units that may be cut; each maps one tensor, batch first, to a new one that
-            shares no memory with it, and leaves it unchanged: it may be on its way to another worker. One
-            with a method `joined(following)` says how to compute it and the following layer without a tensor
-            between them.
+        layers: The smallest units that may be cut, each with weights, all of which are trained; each maps one
+            tensor, batch first, to a new one that shares no memory with it, and leaves it unchanged: it may
+            be on its way to another worker. One with a method `joined(following)` says how to compute it and
+            the following layer without a tensor between them.
         plain: The same computation as one ordinary module, whose `state_dict` names are the checkpoint's;
             by default the layers in a row.
 
@@ -130,6 +131,8 @@ class Architecture:
     def build(self, input_shape: tuple[int, int, int], num_classes: int) -> Network:
         """The network with freshly drawn weights (from torch's global generator, on the default device).
 
+        Before a run starts the default device is `meta`, where tensors have shapes and no values.
+
         Args:
             input_shape: Channels, height and width of an image.
             num_classes: Logits per sample.
@@ -151,14 +154,18 @@ class Architecture:
 
 def activations(network: Network, input_shape: tuple[int, int, int]) -> list[Tensor]:
     """What each layer puts out for two blank images: for shapes, types. Leaves running statistics alone."""
-    activation = torch.zeros(2, *input_shape, device=next(network.plain.parameters()).device)
-    outputs = []
+    blank = torch.zeros(2, *input_shape, device=next(network.plain.parameters()).device)
+    return outputs(network.layers, blank)
+
+
+def outputs(layers: Sequence[nn.Module], inputs: Tensor) -> list[Tensor]:
+    """What each of these layers, one after the other, puts out. Leaves running statistics alone."""
+    found = [inputs]
     with torch.no_grad():
-        for layer in network.layers:
-            activation = layer.eval()(activation)
-            outputs.append(activation)
+        for layer in layers:
+            found.append(layer.eval()(found[-1]))
             layer.train()
-    return outputs
+    return found[1:]
 
 
 def activation_shapes(network: Network, input_shape: tuple[int, int, int]) -> list[tuple[int, ...]]:

@@ -11,7 +11,7 @@ from layerpar.errors import require, require_at_least, require_choice
 from layerpar.objectives import heads
 from layerpar.objectives.base import Objective
 from layerpar.objectives.block import ACTIVATION, Block, BlockSpec, Messages
-from layerpar.objectives.similarity import projection, similarity_loss
+from layerpar.objectives.similarity import HeadAndProjection, projection, similarity_loss
 from layerpar.partition import costs
 from layerpar.partition.costs import LayerSeconds
 from layerpar.partition.cuts import BlockCost
@@ -94,7 +94,8 @@ class Local(Objective):
         require(0 <= beta < 1, f"objective.similarity={beta} is not in [0, 1); try objective.similarity=0")
 
     def build_head(self, activation_shape: tuple[int, ...], num_classes: int) -> nn.Module:
-        return heads.build(self.head, activation_shape, num_classes)
+        head = heads.build(self.head, activation_shape, num_classes)
+        return HeadAndProjection(head, projection(activation_shape)) if self.similarity else head
 
     def trained(self, block: range, num_layers: int) -> range:
         return range(block.start, min(block.stop + self.overlap, num_layers))

@@ -21,6 +21,24 @@ def projection(activation_shape: tuple[int, ...]) -> nn.Module:
     return nn.Linear(activation_shape[-1], activation_shape[-1], bias=False)
 
 
+class HeadAndProjection(nn.Module):
+    """All that a block has beside its layers as one module, which takes as long and is as large as the two.
+
+    Args:
+        head: Gives logits, (batch, class).
+        projection: See `projection`.
+    """
+
+    def __init__(self, head: nn.Module, projection: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+        self.projection = projection
+
+    def forward(self, activations: Tensor) -> Tensor:
+        """Logits and projected activations side by side, (batch, number)."""
+        return torch.cat([self.head(activations), self.projection(activations).flatten(1)], 1)
+
+
 def similarity_loss(activations: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     """Mean squared difference between the similarities of activations and those of their one-hot labels.
 

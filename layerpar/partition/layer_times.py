@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from layerpar.datasets.base import Batch
 from layerpar.measure.stopwatch import synchronize
+from layerpar.partition.kinds import Kind, appearance, of_layers
 from layerpar.partition.profile import Profile
 from layerpar.seeds import undisturbed
 
@@ -53,8 +54,8 @@ class Measuring:
 def measure(layers: Sequence[nn.Module], measuring: Measuring, *, samples: int, microbatches: int) -> Profile:
     """Time every layer by itself, on copies, in under two seconds on a CPU. Not collective.
 
-    Layers that print alike and take the same input cost alike: they are measured once, so that a network of
-    equal layers is cut by their number, not by noise. Of several passes the shortest times count: what else
+    Layers of one kind are measured once, so that a network of equal layers is cut by their number, not by
+    noise. Of several passes the shortest times count: what else
     the machine does can only lengthen them. Fewer samples are used where a micro-batch would take too long:
     the times are then scaled up, but for the update and the copy, which do not depend on the batch.
 
@@ -66,13 +67,15 @@ def measure(layers: Sequence[nn.Module], measuring: Measuring, *, samples: int, 
     """
     size = samples // microbatches
     few = max(2, size // 8)
-    _time_layers(layers, measuring, few)  # the first pass pays for everything that is set up once
     device = next(parameter.device for layer in layers for parameter in layer.parameters())
+    with undisturbed(device):
+        kinds = of_layers(layers, measuring.inputs(2))
+    _time_layers(layers, kinds, measuring, few)  # the first pass pays for everything that is set up once
     with timed(device) as seconds:
-        _time_layers(layers, measuring, few)
+        _time_layers(layers, kinds, measuring, few)
     budget = BUDGET_SECONDS * measuring.most_copies
     chosen = max(2, min(size, int(few * budget / (PASSES * seconds[0]))))
-    passes = [_time_layers(layers, measuring, chosen) for _ in range(PASSES)]
+    passes = [_time_layers(layers, kinds, measuring, chosen) for _ in range(PASSES)]
     shortest = [
         [_Times(*map(min, zip(*module, strict=True))) for module in zip(*layer, strict=True)]
         for layer in zip(*passes, strict=True)
@@ -123,28 +126,30 @@ class _Times(NamedTuple):
     split: float
 
 
-def _time_layers(layers: Sequence[nn.Module], measuring: Measuring, samples: int) -> list[list[_Times]]:
+def _time_layers(
+    layers: Sequence[nn.Module], kinds: Sequence[Kind], measuring: Measuring, samples: int
+) -> list[list[_Times]]:
     """Of every layer, and of the head that a block ending there would need."""
     measured = []
     device = next(parameter.device for layer in layers for parameter in layer.parameters())
     with undisturbed(device):
         inputs = measuring.inputs(samples)
-        known: dict[tuple[str, tuple[int, ...]], tuple[Tensor, _Times]] = {}
+        known: dict[Kind, tuple[Tensor, _Times]] = {}
 
-        def time_once(module: nn.Module, inputs: Tensor, alike: int = 1) -> tuple[Tensor, _Times]:
-            kind = (repr(module), tuple(inputs.shape))
+        def time_once(module: nn.Module, kind: Kind, inputs: Tensor, alike: int = 1) -> tuple[Tensor, _Times]:
             if kind not in known:
                 copies = min(alike, measuring.most_copies)
                 known[kind] = _time_module(measuring, [deepcopy(module) for _ in range(copies)], inputs)
             return known[kind]
 
-        kinds = Counter(map(repr, layers))
-        for index, layer in enumerate(layers):
-            inputs, times = time_once(layer, inputs, kinds[repr(layer)])
+        alike = Counter(kinds)
+        for index, (layer, kind) in enumerate(zip(layers, kinds, strict=True)):
+            inputs, times = time_once(layer, kind, inputs, alike[kind])
             measured.append([times])
-            head = measuring.build_head(tuple(inputs.shape[1:])) if index + 1 < len(layers) else None
+            head = measuring.build_head(kind.outputs) if index + 1 < len(layers) else None
             if head is not None:
-                measured[-1].append(time_once(head.to(inputs.device), inputs)[1])
+                kind_of_head = Kind(appearance(head), kind.outputs)
+                measured[-1].append(time_once(head.to(inputs.device), kind_of_head, inputs)[1])
     return measured
 
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import tiny
 from torch.nn import functional as F
 
 from layerpar.objectives.similarity import projection, similarity_loss
@@ -72,3 +73,12 @@ def test_bfloat16_activations_are_compared_in_full_precision():
     activations, labels = torch.randn(4, 16).bfloat16(), torch.tensor([0, 1, 0, 1])
     loss = similarity_loss(activations, labels, 2)
     assert torch.equal(loss, similarity_loss(activations.float(), labels, 2))
+
+
+def test_what_a_block_has_beside_its_layers_is_in_its_cost():
+    plain, matching = (tiny(f"objective.similarity={beta}").objective for beta in (0, 0.9))
+    head, both = (objective.build_head((4, 8, 8), 10) for objective in (plain, matching))
+    projected = sum(weight.numel() for weight in projection((4, 8, 8)).parameters())
+    sizes = [sum(weight.numel() for weight in module.parameters()) for module in (head, both)]
+    assert sizes[1] == sizes[0] + projected
+    assert both(torch.rand(3, 4, 8, 8)).shape == (3, 10 + 4 * 8 * 8)

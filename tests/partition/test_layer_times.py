@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from math import prod
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 from layerpar.architectures.base import Network
 from layerpar.datasets.base import Batch
 from layerpar.objectives import heads
+from layerpar.partition.kinds import of_layers
 from layerpar.partition.layer_times import Measuring, measure
 from layerpar.partition.profile import Profile
 
@@ -58,6 +60,45 @@ def test_equal_layers_cost_the_same_to_the_last_bit() -> None:
         if name != "selecting":
             assert len(set(times[1:5])) == 1, "hidden layers 1 to 4 are alike"
     assert profile.forward[1] != profile.forward[5]
+
+
+class Quiet(nn.Module):
+    """One's own, which does not print what it holds."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(inputs, outputs))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs.flatten(1) @ self.weight
+
+
+def test_own_layers_that_print_alike_are_told_apart_by_their_weights() -> None:
+    numbers = prod(composed("dataset=synthetic").dataset.info().input_shape)
+    profile = measured([Quiet(numbers, 512), Quiet(512, 512), Quiet(512, 64), Quiet(64, 10)], samples=256)
+    assert len(set(profile.forward)) == 4
+
+
+class Every(nn.Module):
+    """Every second or third number, times a weight: two that hold the same weights and print alike."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.step = step
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs.flatten(1)[:, :: self.step] * self.weight
+
+
+def test_own_layers_that_look_alike_may_put_out_other_shapes() -> None:
+    numbers = prod(composed("dataset=synthetic").dataset.info().input_shape)
+    found = of_layers([Every(2), Every(3)], torch.rand(2, numbers))
+    assert len({kind.appearance for kind in found}) == 1
+    half = -(-numbers // 2)
+    assert [kind.outputs for kind in found] == [(half,), (-(-half // 3),)]
+    layers = [Every(2), Every(1), Every(2), nn.Linear(-(-half // 2), 10)]
+    assert len(measured(layers, samples=64).forward) == 4
 
 
 def test_the_update_of_a_step_costs_the_same_in_any_number_of_micro_batches() -> None:
