@@ -133,12 +133,16 @@ def _check_compile(config: RunConfig) -> None:
 
 
 def meta_network(config: RunConfig, info: DatasetInfo) -> Callable[[], Network]:
-    """Makes the network on the meta device: layers and sizes without memory."""
+    """Makes the network on the meta device: layers and sizes without memory.
+
+    Returns:
+        What makes it; raises `UserError` where the architecture cannot be trained.
+    """
 
     def build() -> Network:
         try:
             with torch.device("meta"):
-                return config.architecture.build(info.input_shape, info.num_classes)
+                network = config.architecture.build(info.input_shape, info.num_classes)
         except (OverflowError, MemoryError, RuntimeError, TypeError) as error:
             if isinstance(error, RuntimeError | TypeError) and "verflow" not in str(error):
                 raise
@@ -147,5 +151,16 @@ def meta_network(config: RunConfig, info: DatasetInfo) -> Callable[[], Network]:
                 f"architecture.width={width} with architecture.depth={depth} has more weights than can be "
                 "counted; try architecture.width=1024"
             ) from error
+        _check_layers(config.architecture.name, network)
+        return network
 
     return build
+
+
+def _check_layers(name: str, network: Network) -> None:
+    """Every layer can be a block of its own, with an optimizer of its own."""
+    for number, layer in enumerate(network.layers):
+        trained = [parameter.requires_grad for parameter in layer.parameters()]
+        who = f"architecture={name}: layer {number} ({type(layer).__name__})"
+        require(bool(trained), f"{who} has no weights; make it a part of the layer before or after it")
+        require(all(trained), f"{who} has parameters that are not trained; register them as buffers")

@@ -18,6 +18,7 @@ from layerpar.datasets.base import Loader, LoaderSpec
 from layerpar.engine.contract import Engine, Workload
 from layerpar.engine.gather import from_owner
 from layerpar.engine.idle import IdleEngine
+from layerpar.errors import require
 from layerpar.measure.stopwatch import Stopwatch
 from layerpar.optimizers import OptimizerState
 from layerpar.rendezvous import liveness
@@ -56,6 +57,9 @@ def assemble(
         phase: Which phase, from 0; a run without phases is one.
         handed_over: Of the phase before; None to start from fresh weights.
         recorded_decisions: `Engine.decisions` of an earlier part of this phase, whose decisions hold.
+
+    Raises:
+        UserError: the data set's info and its loader count other samples.
     """
     own, device = config.parts[phase].config, stopwatch.device
     info = own.dataset.info()
@@ -89,7 +93,13 @@ def assemble(
         device=device,
         channels_last=own.architecture.channels_last,
     )
-    return workload, engine, own.dataset.loader(spec)
+    loader = own.dataset.loader(spec)
+    require(
+        loader.steps_per_epoch == steps_per_epoch,
+        f"dataset={own.dataset.name}: its info says {steps_per_epoch} batches an epoch, its loader serves "
+        f"{loader.steps_per_epoch}; let both count the same samples",
+    )
+    return workload, engine, loader
 
 
 def hand_over(config: RunConfig, phase: int, engine: Engine) -> PhaseState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from layerpar.check import check
 from layerpar.config import RunConfig
+from layerpar.datasets.base import DatasetInfo
+from layerpar.datasets.digits import Digits
 from layerpar.errors import UserError
 from layerpar.loop import Progress, train_epoch
 from layerpar.measure.stopwatch import Stopwatch
@@ -229,3 +232,18 @@ def test_a_refusal_names_the_phase_and_its_keys(name: str) -> None:
     with pytest.raises(UserError) as refused:
         check(tiny(*overrides))
     assert str(refused.value) == message
+
+
+class Boasting(Digits):
+    """Says that it has more samples than it serves."""
+
+    def info(self) -> DatasetInfo:
+        return replace(super().info(), num_train=5000)
+
+
+def test_a_data_set_serves_as_many_batches_as_its_info_says() -> None:
+    config = tiny("mode=serial")
+    boasting = replace(config, dataset=Boasting(**vars(config.dataset)))
+    words = "its info says 312 batches an epoch, its loader serves 89"
+    with pytest.raises(AssertionError, match=words):
+        on_workers(trained_through, 1, boasting)

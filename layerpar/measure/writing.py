@@ -117,9 +117,11 @@ def checksum(path: Path) -> str:
 
 
 def strict(value: Any) -> Any:
-    """`value` for strict JSON, which knows no number that is not finite: those become null."""
+    """`value` for strict JSON: numbers that are not finite become null, paths text."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     if isinstance(value, Mapping):
         return {key: strict(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

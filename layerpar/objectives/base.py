@@ -57,8 +57,12 @@ class Objective(ABC):
         )
 
     def cannot(self, exchange: str) -> str | None:
-        """Why this objective cannot do with an exchange; None if it can."""
-        return None
+        """Why this objective cannot do with an exchange; None if it can.
+
+        Only activations have messages of the objective's own beside them.
+        """
+        own_messages = type(self).messages is not Objective.messages
+        return "its messages need activations" if own_messages and exchange == "weights" else None
 
     def messages(self, activation: Tensor, *, num_classes: int) -> list[Message]:
         """What crosses the boundary after a block, once per micro-batch.

@@ -15,12 +15,14 @@ from layerpar.paths import RunDirectory
 
 def test_json_is_strict_and_nothing_temporary_stays(tmp_path: Path) -> None:
     path = tmp_path / "summary.json"
-    write_json(path, {"never": math.inf, "nothing": math.nan, "nested": [{"x": -math.inf}], "kept": 0.5})
+    content = {"never": math.inf, "nothing": math.nan, "nested": [{"x": -math.inf}], "kept": 0.5}
+    write_json(path, content | {"folder": Path("data", "mine")})
     assert json.loads(path.read_text()) == {
         "never": None,
         "nothing": None,
         "nested": [{"x": None}],
         "kept": 0.5,
+        "folder": "data/mine",
     }
     assert list(tmp_path.iterdir()) == [path]
 

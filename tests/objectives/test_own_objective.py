@@ -37,6 +37,12 @@ def test_its_message_arrives_and_counts() -> None:
     assert largest_difference(with_term, without) > 1e-4
 
 
+def test_its_message_needs_activations_to_cross() -> None:
+    objective = tiny(*OWN).objective
+    assert objective.cannot("activations") is None
+    assert objective.cannot("weights") == "its messages need activations"
+
+
 def test_it_trains_by_the_command_line(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path / "run")
     path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
