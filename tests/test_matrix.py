@@ -35,8 +35,8 @@ WORK = (
 OWN_WORK = {"pipeline": ("mode.microbatches=2",)}
 """A quarter of the batch leaves BatchNorm two values where a picture is one pixel: gradients of 10^5."""
 
-NARROW = {"resnet18": ("architecture.width=16",), "resnet50": ("architecture.width=8",)}
-"""11 and 25 million parameters are more than two steps are worth."""
+NARROW = {"resnet50": ("architecture.width=8",)}
+"""25 million parameters are more than two steps are worth."""
 
 
 @dataclass(frozen=True)
