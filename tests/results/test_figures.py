@@ -6,6 +6,7 @@ import xml.etree.ElementTree
 
 import pytest
 from matplotlib import rc_context
+from matplotlib.text import Text
 from PIL import Image
 from recorded import ENVIRONMENT, MEBIBYTE, write_comparison, write_ended, write_run
 
@@ -518,24 +519,51 @@ def test_a_folder_that_cannot_be_written_is_the_users_mistake(tmp_path):
         draw.plot([tmp_path / "runs"], tmp_path / "file" / "figures")
 
 
-@pytest.mark.parametrize("name", ["comparison", "accuracy_vs_time", "where_the_time_goes"])
-def test_no_text_leaves_the_picture_or_covers_another(tmp_path, name):
-    write_comparison(tmp_path, seeds=2)
+def check_texts(root, name):
+    """No text leaves the picture or covers another."""
     with rc_context(layout.RC):
-        figure = FIGURES[name](load([tmp_path]))
+        figure = FIGURES[name](load([root]))
         figure.draw_without_rendering()
-    labels = [*figure.texts, *figure.legends[0].get_texts()]
+    labels = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
     for ax in figure.axes:
         for axis in (ax.xaxis, ax.yaxis):
             low, high = sorted(axis.get_view_interval())
             labels += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
-        labels += [ax.xaxis.label, ax.yaxis.label, *ax.texts]
+        labels += [ax.xaxis.label, ax.yaxis.label]
+        labels += [child for child in ax.get_children() if isinstance(child, Text)]
     boxes = [label.get_window_extent() for label in labels if label.get_text()]
     frame = figure.bbox
     for box in boxes:
         assert frame.x0 <= box.x0 < box.x1 <= frame.x1
         assert frame.y0 <= box.y0 < box.y1 <= frame.y1
     assert not [(one, other) for i, one in enumerate(boxes) for other in boxes[:i] if one.overlaps(other)]
+
+
+@pytest.mark.parametrize("name", ["comparison", "accuracy_vs_time", "where_the_time_goes"])
+def test_no_text_leaves_the_picture_or_covers_another(tmp_path, name):
+    write_comparison(tmp_path, seeds=2)
+    check_texts(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    "name", ["comparison", "time_to_target", "where_the_time_goes", "accuracy_vs_time", "block_loss"]
+)
+def test_names_of_many_settings_have_room(tmp_path, name):
+    for number in range(1, 4):
+        settings = {"mode__queue_depth": number, "objective__microbatches": 4 * number}
+        many = {"optimizer__momentum": number / 10, "aggregation__every": number, "batch_size": 64 * number}
+        write_run(tmp_path / str(number), "layerwise", **settings, **many)
+    check_texts(tmp_path, name)
+
+
+def test_names_tell_apart_what_is_in_their_panel_only(tmp_path):
+    for depth, batch_size in ((4, 64), (8, 128)):
+        for mode in ("serial", "data"):
+            write_run(tmp_path / f"{mode}{depth}", mode, architecture__depth=depth, batch_size=batch_size)
+    for ax in workers.where_the_time_goes(load([tmp_path])).axes:
+        names = [tick.get_text() for tick in ax.get_yticklabels()]
+        assert names == ["serial", "data · worker 0", "worker 1"]
+    assert legend(learning.accuracy_against_time(load([tmp_path]))) == ["serial", "data", "target"]
 
 
 def test_what_more_workers_cost_starts_at_one(tmp_path):

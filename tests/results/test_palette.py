@@ -1,5 +1,8 @@
 """How ways of training are told apart."""
 
+from collections import Counter
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +23,14 @@ def test_the_first_variant_has_the_style_of_its_kind_and_the_next_another_colour
     assert len({style.color for style in found.values()}) == 3
 
 
-@given(st.dictionaries(st.text("abc", min_size=1), st.integers(0, 9), max_size=12))
+@pytest.mark.parametrize("kinds", [1, 2, 4, 7])
+def test_no_colour_is_worn_out_while_others_rest(kinds):
+    found = styles({f"{number}": number % kinds for number in range(24)})
+    most = max(Counter(style.color for style in found.values()).values())
+    assert most <= 4 + 1, "seven colours and black"
+
+
+@given(st.dictionaries(st.text("abc", min_size=1), st.integers(0, 9), max_size=40))
 def test_every_series_has_its_own_style(names):
     found = styles(names)
     assert set(found) == set(names)

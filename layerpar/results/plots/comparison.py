@@ -31,8 +31,9 @@ def comparison(loaded: Runs) -> Figure:
     handles = [palette.handle(name, styles[name]) for name in names]
     handles += [TARGET] if runs["target_accuracy"].notna().any() else []
     height = max(3.6, 0.35 * len(names) + 1)
+    width = max(5.25, layout.beside_names(names)) + 5.25
     figure = layout.new_figure(
-        f"Training {title}", layout.caption(runs), width=10.5, height=height, handles=handles
+        f"Training {title}", layout.caption(runs), width=width, height=height, handles=handles
     )
     left, right = figure.subplots(1, 2, width_ratios=(1, 1))
     _draw_bars(left, runs, styles)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -36,6 +36,15 @@ RC: Any = {
 CHARACTERS_PER_INCH = 16
 """Of the caption's font."""
 
+CHARACTER_INCHES = 0.075
+"""Of names beside bars, and in legends."""
+SAMPLE_INCHES = 0.65
+"""Of the line before a name in a legend."""
+TICKS_INCHES = 0.6
+"""What a panel of a grid leaves beside its lines."""
+BARS_INCHES = 3.2
+"""The least that is left for bars beside their names."""
+
 UNBROKEN = "\N{NO-BREAK SPACE}"
 
 
@@ -47,14 +56,16 @@ def new_figure(
     Args:
         title: What it shows.
         caption: Hardware and seeds.
-        width: In inches.
+        width: In inches, at least; as much as the longest entry of the legend asks for.
         height: In inches, of the panels; title, caption and legend come on top of it.
         handles: The legend's entries, none for no legend.
     """
+    longest = max((len(handle.get_label()) for handle in handles), default=0)
+    entry = SAMPLE_INCHES + CHARACTER_INCHES * longest
+    width = max(width, entry)
+    across = max(1, min(len(handles), int(width / entry)))
     rows = textwrap.wrap(caption, int(width * CHARACTERS_PER_INCH))
     strip = 0.42 + 0.15 * len(rows)
-    longest = max((len(handle.get_label()) for handle in handles), default=0)
-    across = max(1, min(len(handles), int(width / (0.65 + 0.075 * longest))))
     panels = height + 0.2 * -(-len(handles) // across)
     top = panels + strip
     figure = Figure(figsize=(width, top))
@@ -77,11 +88,17 @@ def grid(
     axes: list[Axes] = []
     for number, panel in enumerate(panels):
         ax = figure.add_subplot(down, across, number + 1)
-        ax.set_title(panel, loc="left")
+        ax.set_title(_wrapped(panel, width / across), loc="left")
         if number % across == 0:
             ax.set_ylabel(ylabel)
         axes.append(ax)
     return figure, axes
+
+
+def _wrapped(title: str, width: float) -> str:
+    """A panel's title whose lines are no longer than the panel, `width` inches, beside the ticks' labels."""
+    most = int((width - TICKS_INCHES) / CHARACTER_INCHES)
+    return "\n".join(part for line in title.split("\n") for part in textwrap.wrap(line, most))
 
 
 def rows(
@@ -90,16 +107,26 @@ def rows(
     bars: Sequence[int],
     *,
     bar_height: float,
+    names: Iterable[str] = (),
     handles: Sequence[Any] = (),
     width: float = 6.4,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with one panel below another, each as high as its number of horizontal bars asks for."""
+    """A figure with one panel below another, each as high as its number of horizontal bars asks for.
+
+    It is as wide as `width`, or as the names beside its bars ask for.
+    """
+    width = max(width, beside_names(names))
     height = 0.65 * len(bars) + bar_height * sum(bars) + 0.25
     figure = new_figure(title, caption, width=width, height=height, handles=handles)
     axes = figure.subplots(
         len(bars), 1, squeeze=False, height_ratios=[bar_height * count + 0.2 for count in bars]
     )
     return figure, list(axes[:, 0])
+
+
+def beside_names(names: Iterable[str]) -> float:
+    """The width of a panel that has room for bars beside these names, in inches."""
+    return BARS_INCHES + CHARACTER_INCHES * max(map(len, names), default=0)
 
 
 def name_bars(ax: Axes, names: Sequence[str]) -> None:

@@ -194,15 +194,19 @@ def time_to_target(loaded: Runs) -> Figure:
     runs = loaded.summaries[loaded.summaries["time_to_target_seconds"].notna()]
     need(len(runs) > 0, "needs runs with a target_accuracy")
     need(bool(runs["time_to_target_seconds"].map(math.isfinite).any()), "no run reached its target_accuracy")
-    runs = with_series(runs)
-    chosen = list(panels(runs, [*TASK, "target_accuracy"]))
+    keys = [*TASK, "target_accuracy"]
+    runs = with_series(runs, keys=keys)
+    chosen = list(panels(runs, keys))
     styles = palette.styles(orders(runs))
     bars = [members["series"].nunique() for _, members in chosen]
-    figure, axes = layout.rows("Time to target accuracy", layout.caption(runs), bars, bar_height=0.27)
+    caption = f"{layout.caption(runs)} · bars: means over the seeds that reached it"
+    figure, axes = layout.rows(
+        "Time to target accuracy", caption, bars, bar_height=0.27, names=runs["series"].unique()
+    )
     for ax, (name, members) in zip(axes, chosen, strict=True):
         ax.set_title(f"{name}: {members['target_accuracy'].iloc[0]:.2%}", loc="left")
         _draw_times(ax, members, styles)
-    axes[-1].set_xlabel("train seconds to the target (mean over the seeds that reached it)")
+    axes[-1].set_xlabel("train seconds to the target")
     return figure
 
 

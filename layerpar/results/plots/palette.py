@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import chain, cycle
 from typing import Any
 
 import pandas as pd
@@ -65,7 +66,8 @@ HOLLOW = Line2D([], [], color=GREY, marker="o", markerfacecolor="white", linesty
 
 
 def styles(orders: Mapping[str, int]) -> dict[str, Style]:
-    """A style for every series: the first of a way of training has its own, its variants what is left.
+    """A style for every series: the first of a way of training has its own, its variants the colours that
+    are left, then all of them in turn with markers that these colours do not have yet.
 
     Args:
         orders: The place of each series' way of training; see `layerpar.modes.base.Mode.order`.
@@ -79,11 +81,18 @@ def styles(orders: Mapping[str, int]) -> dict[str, Style]:
         else:
             taken[name] = own
     used = {style.color for style in taken.values()}
-    free = [color for color in COLOURS if color not in used] or list(COLOURS)
-    for number, name in enumerate(waiting):
-        turn, place = divmod(number, len(free))
-        taken[name] = Style(free[place], MARKERS[(place + turn) % 8], DASHES[(place + turn + 1) % 8])
+    free = (color for color in COLOURS if color not in used)
+    for number, (name, color) in enumerate(zip(waiting, chain(free, cycle(COLOURS)), strict=False)):
+        taken[name] = _unlike(taken.values(), color, first=number)
     return taken
+
+
+def _unlike(taken: Collection[Style], color: str, *, first: int) -> Style:
+    """A style of this colour whose marker no other of this colour has, while there is one."""
+    markers = {style.marker for style in taken if style.color == color}
+    places = range(first, first + len(MARKERS))
+    place = next((place for place in places if MARKERS[place % 8] not in markers), first + len(taken) // 8)
+    return Style(color, MARKERS[place % 8], DASHES[(place + 1) % 8])
 
 
 def handle(name: str, style: Style) -> Line2D:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from layerpar.results.groups import TASK
 from layerpar.results.settings import disambiguate
 from layerpar.results.verdicts import half_width
 
@@ -51,14 +52,17 @@ def finished(runs: pd.DataFrame) -> pd.DataFrame:
 def with_series(
     runs: pd.DataFrame,
     *,
+    keys: Sequence[str] = TASK,
     ignore: Collection[str] = PANEL,
     axis: str | None = None,
     mark_contended: bool = True,
 ) -> pd.DataFrame:
-    """The runs in the order of modes, with a column `series`: their label, and what tells them from others.
+    """The runs in the order of modes, with a column `series`: their label, and what tells them from others
+    of their panel.
 
     Args:
         runs: The runs of one figure.
+        keys: The columns that make its panels.
         ignore: Settings that the figure shows otherwise, by its panels or its horizontal axis. Those of
             `FOLLOWING` count where they differ between runs at the same place that are alike otherwise.
         axis: The horizontal one, as a column of the runs.
@@ -66,16 +70,18 @@ def with_series(
     """
     hidden = {"seed", "target_accuracy", "dataset.name", "architecture.name", *ignore}
     names: dict[Hashable, str] = {}
-    for _, alike in runs.groupby("label"):
+    for _, alike in runs.groupby([*keys, "label"], dropna=False):
         settings = alike["settings"].tolist()
         places = [None] * len(alike) if axis is None else alike[axis].tolist()
         told = hidden - _varied(settings, places, hidden.intersection(FOLLOWING))
-        told_apart = disambiguate(alike["label"].tolist(), settings, ignore=told)
-        names.update(zip(alike.index, told_apart, strict=True))
-    named = pd.Series([names[index] for index in runs.index], index=runs.index, dtype=object)
-    if mark_contended:
-        contended = set(named[runs["contended"]])
-        named = named.map(lambda name: f"{name} *" if name in contended else name)
+        named = pd.Series(
+            disambiguate(alike["label"].tolist(), settings, ignore=told), index=alike.index, dtype=object
+        )
+        if mark_contended:
+            contended = set(named[alike["contended"]])
+            named = named.map({name: f"{name} *" if name in contended else name for name in named})
+        names.update(named)
+    named = pd.Series(names, dtype=object).reindex(runs.index)
     order = [
         (place, label, natural(name))
         for place, label, name in zip(runs["order"], runs["label"], named, strict=True)

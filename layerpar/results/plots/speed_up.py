@@ -127,7 +127,7 @@ def _speed_up(
 ) -> tuple[Figure, list[Axes], list[pd.DataFrame]]:
     """The figure, its panels, and the points in each."""
     runs = with_speed_up(finished(loaded.summaries))
-    runs = with_series(runs, ignore=hidden, axis=x, mark_contended=False)
+    runs = with_series(runs, keys=keys, ignore=hidden, axis=x, mark_contended=False)
     own = (runs["scaled"] == scaled) | (scaled & (runs["workers"] == 1))
     measured = runs[runs["speed_up"].notna() & runs[x].notna() & ~runs["is_unit"] & own]
     need(len(measured) > 0, "no run has a matching serial run")

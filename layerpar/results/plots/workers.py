@@ -41,7 +41,10 @@ def where_the_time_goes(loaded: Runs) -> Figure:
     bars = [len(members.groupby(["series", "rank"])) for _, members in chosen]
     handles = [Patch(label=label, **style) for label, style in BARS.values()]
     caption = layout.caption(runs, spread=False)
-    figure, axes = layout.rows("Where the time goes", caption, bars, bar_height=0.22, handles=handles)
+    names = [_name(str(name), 0, 2) for name in ranks["series"].unique()]
+    figure, axes = layout.rows(
+        "Where the time goes", caption, bars, bar_height=0.22, names=names, handles=handles
+    )
     for ax, (name, members) in zip(axes, chosen, strict=True):
         ax.set_title(name, loc="left")
         _draw_workers(ax, mean_over_seeds(members, ["series", "rank"], list(BARS)))
