@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from typing import Any, Protocol
 
 import torch
@@ -43,9 +42,7 @@ class Aggregator:
         self._blocks = blocks
         self._group = group
         self._steps = 0
-        self._common: Blocks | None = None
-        if self._rule.needs_common:
-            self._common = [[weight.clone() for weight in block.weights()] for block in blocks]
+        self._common = self._copied() if self._rule.needs_common else None
 
     def step(self) -> dict[str, Tensor]:
         """A step is done; if it was the last of a round, aggregate. Collective.
@@ -91,17 +88,18 @@ class Aggregator:
             block.set_weights(weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of what the rounds remember."""
-        return deepcopy({"steps": self._steps, "common": self._common}) | {"rule": self._rule.state_dict()}
+        """A copy of what rounds remember, between two of them: the blocks then hold the common weights."""
+        assert self._steps == 0
+        return {"rule": self._rule.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
-        self._steps = state["steps"]
+        """Go on from `state_dict`, once the blocks hold the weights of then."""
+        self._steps = 0
         self._rule.load_state_dict(state["rule"])
-        if self._common is not None:
-            with torch.no_grad():
-                for mine, saved in zip(self._common, state["common"], strict=True):
-                    torch._foreach_copy_(mine, saved)
+        self._common = self._copied() if self._rule.needs_common else None
 
     def _live(self) -> Blocks:
         return [block.weights() for block in self._blocks]
+
+    def _copied(self) -> Blocks:
+        return [[weight.detach().clone() for weight in block] for block in self._live()]

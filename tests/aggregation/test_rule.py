@@ -174,3 +174,25 @@ def test_a_rule_may_return_new_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
         block.weight += 1
         aggregator.step()
         assert block.weight.item() == expected, "half of a step further than the common weights before"
+
+
+@ALL
+def test_between_rounds_the_blocks_hold_the_common_weights_that_a_state_need_not(
+    aggregation: Aggregation,
+) -> None:
+    def rounds(aggregator: Aggregator, block: Block) -> list[float]:
+        found = []
+        for _ in range(3):
+            block.weight += 1
+            aggregator.step()
+            found.append(block.weight.item())
+        return found
+
+    group, before, after = Alone(lambda weights: -float(weights[0][0])), Block(), Block()
+    stopped, going_on = (Aggregator(aggregation, [block], group) for block in (before, after))
+    rounds(stopped, before)
+    state = stopped.state_dict()
+    after.set_weights(before.weights())
+    going_on.load_state_dict(state)
+    assert set(state) == {"rule"}
+    assert rounds(going_on, after) == rounds(stopped, before)
