@@ -55,9 +55,9 @@ def measure(layers: Sequence[nn.Module], measuring: Measuring, *, samples: int, 
     """Time every layer by itself, on copies, in under two seconds on a CPU. Not collective.
 
     Layers of one kind are measured once, so that a network of equal layers is cut by their number, not by
-    noise. Of several passes the shortest times count: what else
-    the machine does can only lengthen them. Fewer samples are used where a micro-batch would take too long:
-    the times are then scaled up, but for the update and the copy, which do not depend on the batch.
+    noise. Of several passes the shortest times count: what else the machine does can only lengthen them.
+    Fewer samples are used where a micro-batch would take too long: the times are then scaled up, but for the
+    update and the copy, which do not depend on the batch.
 
     Args:
         layers: Of the whole network, in order.
