@@ -93,7 +93,7 @@ def test_the_full_commands_are_sound(
             "aggregations": 20,
             "blocks": 13,
             "cifar10": 7,
-            "cifar10_long": 4,
+            "cifar10_long": 5,
         }
         assert len(planned) == expected[part.name]
 
