@@ -40,7 +40,9 @@ CHARACTER_INCHES = 0.075
 """Of names beside bars, and in legends."""
 SAMPLE_INCHES = 0.65
 """Of the line before a name in a legend."""
-TICKS_INCHES = 0.6
+TITLE_CHARACTER_INCHES = 0.066
+"""Of panels' titles, on average."""
+TICKS_INCHES = 0.5
 """What a panel of a grid leaves beside its lines."""
 BARS_INCHES = 3.2
 """The least that is left for bars beside their names."""
@@ -97,7 +99,7 @@ def grid(
 
 def _wrapped(title: str, width: float) -> str:
     """A panel's title whose lines are no longer than the panel, `width` inches, beside the ticks' labels."""
-    most = int((width - TICKS_INCHES) / CHARACTER_INCHES)
+    most = int((width - TICKS_INCHES) / TITLE_CHARACTER_INCHES)
     return "\n".join(part for line in title.split("\n") for part in textwrap.wrap(line, most))
 
 
