@@ -80,7 +80,7 @@ class Aggregator:
         if shown is live:
             yield
             return
-        kept = [[weight.clone() for weight in block] for block in live]
+        kept = self._copied()
         for block, weights in zip(self._blocks, shown, strict=True):
             block.set_weights(weights)
         yield
@@ -102,4 +102,4 @@ class Aggregator:
         return [block.weights() for block in self._blocks]
 
     def _copied(self) -> Blocks:
-        return [[weight.detach().clone() for weight in block] for block in self._live()]
+        return [[weight.clone() for weight in block] for block in self._live()]

@@ -33,7 +33,6 @@ PYTHONPATH=. layerpar compare "hydra.searchpath=[file://$PWD/my_conf]" architect
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -154,18 +153,14 @@ class Architecture:
 
 def activations(network: Network, input_shape: tuple[int, int, int]) -> list[Tensor]:
     """What each layer puts out for two blank images: for shapes, types. Leaves running statistics alone."""
-    blank = torch.zeros(2, *input_shape, device=next(network.plain.parameters()).device)
-    return outputs(network.layers, blank)
-
-
-def outputs(layers: Sequence[nn.Module], inputs: Tensor) -> list[Tensor]:
-    """What each of these layers, one after the other, puts out. Leaves running statistics alone."""
-    found = [inputs]
+    activation = torch.zeros(2, *input_shape, device=next(network.plain.parameters()).device)
+    outputs = []
     with torch.no_grad():
-        for layer in layers:
-            found.append(layer.eval()(found[-1]))
+        for layer in network.layers:
+            activation = layer.eval()(activation)
+            outputs.append(activation)
             layer.train()
-    return found[1:]
+    return outputs
 
 
 def activation_shapes(network: Network, input_shape: tuple[int, int, int]) -> list[tuple[int, ...]]:

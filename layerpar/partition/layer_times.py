@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from layerpar.datasets.base import Batch
 from layerpar.measure.stopwatch import synchronize
-from layerpar.partition.kinds import Kind, appearance, of_layers
 from layerpar.partition.profile import Profile
 from layerpar.seeds import undisturbed
 
 PASSES = 5
 BUDGET_SECONDS = 0.8
+PLAIN = (bool, int, float, str, tuple)
 
 BuildHead = Callable[[tuple[int, ...]], nn.Module | None]
 """The auxiliary head of a block that puts out activations of this shape, None for none."""
@@ -54,10 +54,10 @@ class Measuring:
 def measure(layers: Sequence[nn.Module], measuring: Measuring, *, samples: int, microbatches: int) -> Profile:
     """Time every layer by itself, on copies, in under two seconds on a CPU. Not collective.
 
-    Layers of one kind are measured once, so that a network of equal layers is cut by their number, not by
-    noise. Of several passes the shortest times count: what else the machine does can only lengthen them.
-    Fewer samples are used where a micro-batch would take too long: the times are then scaled up, but for the
-    update and the copy, which do not depend on the batch.
+    Layers of one appearance that take the same input cost alike: they are measured once, so that a network
+    of equal layers is cut by their number, not by noise. Of several passes the shortest times count: what
+    else the machine does can only lengthen them. Fewer samples are used where a micro-batch would take too
+    long: the times are then scaled up, but for the update and the copy, which do not depend on the batch.
 
     Args:
         layers: Of the whole network, in order.
@@ -67,15 +67,14 @@ def measure(layers: Sequence[nn.Module], measuring: Measuring, *, samples: int, 
     """
     size = samples // microbatches
     few = max(2, size // 8)
+    looks = [appearance(layer) for layer in layers]
+    _time_layers(layers, looks, measuring, few)  # the first pass pays for everything that is set up once
     device = next(parameter.device for layer in layers for parameter in layer.parameters())
-    with undisturbed(device):
-        kinds = of_layers(layers, measuring.inputs(2))
-    _time_layers(layers, kinds, measuring, few)  # the first pass pays for everything that is set up once
     with timed(device) as seconds:
-        _time_layers(layers, kinds, measuring, few)
+        _time_layers(layers, looks, measuring, few)
     budget = BUDGET_SECONDS * measuring.most_copies
     chosen = max(2, min(size, int(few * budget / (PASSES * seconds[0]))))
-    passes = [_time_layers(layers, kinds, measuring, chosen) for _ in range(PASSES)]
+    passes = [_time_layers(layers, looks, measuring, chosen) for _ in range(PASSES)]
     shortest = [
         [_Times(*map(min, zip(*module, strict=True))) for module in zip(*layer, strict=True)]
         for layer in zip(*passes, strict=True)
@@ -104,6 +103,21 @@ def measure(layers: Sequence[nn.Module], measuring: Measuring, *, samples: int, 
     )
 
 
+def appearance(module: nn.Module) -> str:
+    """What tells modules apart: how each prints, the shapes of its weights and buffers, and its plain values.
+
+    One's own module prints none of the latter two unless it says how.
+    """
+    tensors = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    values = {
+        f"{name}.{key}": value
+        for name, part in module.named_modules()
+        for key, value in vars(part).items()
+        if isinstance(value, PLAIN)
+    }
+    return f"{type(module).__module__}.{module!r} {tensors} {values}"
+
+
 def _time_selecting(measuring: Measuring, samples: int, device: torch.device) -> float:
     found = [0.0]
     for _ in range(PASSES):
@@ -127,29 +141,29 @@ class _Times(NamedTuple):
 
 
 def _time_layers(
-    layers: Sequence[nn.Module], kinds: Sequence[Kind], measuring: Measuring, samples: int
+    layers: Sequence[nn.Module], looks: Sequence[str], measuring: Measuring, samples: int
 ) -> list[list[_Times]]:
     """Of every layer, and of the head that a block ending there would need."""
     measured = []
     device = next(parameter.device for layer in layers for parameter in layer.parameters())
     with undisturbed(device):
         inputs = measuring.inputs(samples)
-        known: dict[Kind, tuple[Tensor, _Times]] = {}
+        known: dict[tuple[str, tuple[int, ...]], tuple[Tensor, _Times]] = {}
 
-        def time_once(module: nn.Module, kind: Kind, inputs: Tensor, alike: int = 1) -> tuple[Tensor, _Times]:
+        def time_once(module: nn.Module, look: str, inputs: Tensor, alike: int = 1) -> tuple[Tensor, _Times]:
+            kind = (look, tuple(inputs.shape))
             if kind not in known:
                 copies = min(alike, measuring.most_copies)
                 known[kind] = _time_module(measuring, [deepcopy(module) for _ in range(copies)], inputs)
             return known[kind]
 
-        alike = Counter(kinds)
-        for index, (layer, kind) in enumerate(zip(layers, kinds, strict=True)):
-            inputs, times = time_once(layer, kind, inputs, alike[kind])
+        alike = Counter(looks)
+        for index, (layer, look) in enumerate(zip(layers, looks, strict=True)):
+            inputs, times = time_once(layer, look, inputs, alike[look])
             measured.append([times])
-            head = measuring.build_head(kind.outputs) if index + 1 < len(layers) else None
+            head = measuring.build_head(tuple(inputs.shape[1:])) if index + 1 < len(layers) else None
             if head is not None:
-                kind_of_head = Kind(appearance(head), kind.outputs)
-                measured[-1].append(time_once(head.to(inputs.device), kind_of_head, inputs)[1])
+                measured[-1].append(time_once(head.to(inputs.device), appearance(head), inputs)[1])
     return measured
 
 

@@ -13,7 +13,10 @@ from layerpar.architectures.base import Network
 from layerpar.check import meta_network
 from layerpar.config import RunConfig
 from layerpar.datasets.base import DatasetInfo
-from layerpar.partition.kinds import Kind, of_layers
+from layerpar.partition.layer_times import appearance
+
+Kind = tuple[str, tuple[int, ...]]
+"""What decides how long a layer takes: its appearance, and the shape of a sample that it takes."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,18 @@ def kinds_of(config: RunConfig, info: DatasetInfo) -> Kinds:
         UserError: the architecture cannot be so.
     """
     network = meta_network(config, info)()
-    return Kinds(network, of_layers(network.layers, torch.empty(2, *info.input_shape, device="meta")))
+    shape: tuple[int, ...] = tuple(info.input_shape)
+    kinds: list[Kind] = []
+    outputs: dict[Kind, tuple[int, ...]] = {}
+    for layer in network.layers:
+        kind = (appearance(layer), shape)
+        if kind not in outputs:
+            with torch.no_grad():
+                outputs[kind] = tuple(layer.eval()(torch.empty(2, *shape, device="meta")).shape[1:])
+            layer.train()
+        kinds.append(kind)
+        shape = outputs[kind]
+    return Kinds(network, kinds)
 
 
 def real_layers(kinds: Kinds, config: RunConfig, device: torch.device) -> list[nn.Module]:

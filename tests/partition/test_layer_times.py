@@ -14,8 +14,7 @@ from torch import nn
 from layerpar.architectures.base import Network
 from layerpar.datasets.base import Batch
 from layerpar.objectives import heads
-from layerpar.partition.kinds import of_layers
-from layerpar.partition.layer_times import Measuring, measure
+from layerpar.partition.layer_times import Measuring, appearance, measure
 from layerpar.partition.profile import Profile
 
 OPTIMIZER = composed().optimizer
@@ -80,7 +79,7 @@ def test_own_layers_that_print_alike_are_told_apart_by_their_weights() -> None:
 
 
 class Every(nn.Module):
-    """Every second or third number, times a weight: two that hold the same weights and print alike."""
+    """Every second or third number, times a weight: two that hold as many weights and print alike."""
 
     def __init__(self, step: int) -> None:
         super().__init__()
@@ -91,12 +90,10 @@ class Every(nn.Module):
         return inputs.flatten(1)[:, :: self.step] * self.weight
 
 
-def test_own_layers_that_look_alike_may_put_out_other_shapes() -> None:
-    numbers = prod(composed("dataset=synthetic").dataset.info().input_shape)
-    found = of_layers([Every(2), Every(3)], torch.rand(2, numbers))
-    assert len({kind.appearance for kind in found}) == 1
-    half = -(-numbers // 2)
-    assert [kind.outputs for kind in found] == [(half,), (-(-half // 3),)]
+def test_own_layers_that_print_alike_may_put_out_other_shapes() -> None:
+    assert repr(Every(2)) == repr(Every(3))
+    assert appearance(Every(2)) == appearance(Every(2)) != appearance(Every(3))
+    half = -(-prod(composed("dataset=synthetic").dataset.info().input_shape) // 2)
     layers = [Every(2), Every(1), Every(2), nn.Linear(-(-half // 2), 10)]
     assert len(measured(layers, samples=64).forward) == 4
 

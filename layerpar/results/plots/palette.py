@@ -91,7 +91,7 @@ def _unlike(taken: Collection[Style], color: str, *, first: int) -> Style:
     """A style of this colour whose marker no other of this colour has, while there is one."""
     markers = {style.marker for style in taken if style.color == color}
     places = range(first, first + len(MARKERS))
-    place = next((place for place in places if MARKERS[place % 8] not in markers), first + len(taken) // 8)
+    place = next((place for place in places if MARKERS[place % 8] not in markers), first)
     return Style(color, MARKERS[place % 8], DASHES[(place + 1) % 8])
 
 
