@@ -147,7 +147,9 @@ def _phase(run: RunConfig, name: str, node: Any) -> Phase:
             f"{key}.{inner} is not a key of a phase ({allowed}); leave out +{key}.{inner}=…",
         )
     epochs = node.get("epochs")
-    require(isinstance(epochs, int) and epochs >= 1, f"{key}.epochs={epochs} is no count; try {key}.epochs=1")
+    require(
+        isinstance(epochs, int) and epochs >= 1, f"{key}.epochs={epochs} is no count; try ++{key}.epochs=1"
+    )
     own = frozenset(group for group in PHASE_GROUPS if group in node)
     with Phase(name, run, own).naming():
         options = {group: option(group, node[group], GROUPS[group]) for group in own}

@@ -7,7 +7,7 @@ from functools import cache
 
 from tiny import composed
 
-from layerpar.architectures.base import Architecture
+from layerpar.architectures.base import Architecture, Network, activations
 
 SHAPE = (3, 32, 32)
 CLASSES = 10
@@ -32,6 +32,11 @@ FAMILIES = {
 def configured(*overrides: str) -> Architecture:
     """The architecture that a run with these overrides has."""
     return composed(*overrides).architecture
+
+
+def activation_shapes(network: Network, input_shape: tuple[int, int, int]) -> list[tuple[int, ...]]:
+    """The shape, without the batch, of what each layer puts out."""
+    return [tuple(output.shape[1:]) for output in activations(network, input_shape)]
 
 
 def repair(error: BaseException) -> str:

@@ -209,7 +209,10 @@ REFUSED = {
         "phases.a.batch_size is not a key of a phase (epochs, mode, objective, aggregation, optimizer); "
         "leave out +phases.a.batch_size=…",
     ),
-    "no epochs": (["+mode@phases.a.mode=serial"], "phases.a.epochs=None is no count; try phases.a.epochs=1"),
+    "no epochs": (
+        ["+mode@phases.a.mode=serial"],
+        "phases.a.epochs=None is no count; try ++phases.a.epochs=1",
+    ),
     "a value": (
         phases("mode=layerwise mode.blocks=none"),
         "phase p0: phases.p0.mode.blocks=none is neither workers, layers nor a positive number; "

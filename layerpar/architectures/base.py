@@ -161,8 +161,3 @@ def activations(network: Network, input_shape: tuple[int, int, int]) -> list[Ten
             outputs.append(activation)
             layer.train()
     return outputs
-
-
-def activation_shapes(network: Network, input_shape: tuple[int, int, int]) -> list[tuple[int, ...]]:
-    """The shape, without the batch, of what each layer puts out."""
-    return [tuple(output.shape[1:]) for output in activations(network, input_shape)]

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from layerpar.engine.contract import Workload
+from layerpar.errors import require
 from layerpar.layerwise.executor import Links
 from layerpar.objectives.block import ACTIVATION, Message
 from layerpar.transport.grid import Grid
@@ -56,7 +57,11 @@ class Boundaries:
             connect(source, target, group=group, device=device)
 
     def links(self) -> dict[int, Links]:
-        """The links of this worker's blocks, by index; from below the network's first block has none."""
+        """The links of this worker's blocks, by index; from below the network's first block has none.
+
+        Raises:
+            UserError: the objective sends something up, but does not say when it is taken.
+        """
         links = {index: Links() for index in self._blocks}
         for below in self._blocks[:-1]:
             for message in self._streamed(below):
@@ -108,9 +113,15 @@ class Boundaries:
 
     def _streamed(self, boundary: int) -> list[Message]:
         """What the objective sends across the boundary after a block."""
-        return self._workload.config.objective.messages(
-            self._outputs[boundary], num_classes=self._workload.info.num_classes
+        objective = self._workload.config.objective
+        messages = objective.messages(self._outputs[boundary], num_classes=self._workload.info.num_classes)
+        rising = [message.name for message in messages if message.direction == "up"]
+        require(
+            not rising or objective.delay_per_link is not None,
+            f"objective={objective.name} sends {', '.join(rising)} up, but its delay_per_link is None, so "
+            "nothing flows back; try a number of micro-batches",
         )
+        return messages
 
     def _messages(self, boundary: int) -> dict[str, Message]:
         """Everything that crosses the boundary after a block, by name."""

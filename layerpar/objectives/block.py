@@ -30,7 +30,7 @@ class Message:
     Attributes:
         name: Under which blocks give and take it.
         direction: `down`, from a forward to the forward of the next block, or `up`, from a backward to the
-            backward of the block before.
+            backward of the block before, `Objective.delay_per_link` micro-batches later.
         shape: Of one sample.
         dtype: On the wire.
     """

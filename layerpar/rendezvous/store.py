@@ -110,6 +110,8 @@ def _listen(address: str, port: int) -> int:
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
-        raise UserError(f"port {port} of {address} is in use; try launcher.port=0") from None
+        raise UserError(
+            f"port {port} of {address} is in use; try launcher.port=0, which draws one anew"
+        ) from None
     listener.listen(1024)
     return listener.detach()

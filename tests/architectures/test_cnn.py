@@ -1,11 +1,10 @@
 import torch
-from families import configured
+from families import activation_shapes, configured
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from layerpar.architectures.base import activation_shapes
 from layerpar.architectures.cnn import CNN
 
 

@@ -4,10 +4,8 @@ import copy
 
 import pytest
 import torch
-from families import CLASSES, SHAPE
+from families import CLASSES, SHAPE, activation_shapes
 from torch.func import functional_call
-
-from layerpar.architectures.base import activation_shapes
 
 
 def passed(network, images):

@@ -2,10 +2,8 @@ import io
 
 import pytest
 import torch
-from families import configured
+from families import activation_shapes, configured
 from torchvision import models
-
-from layerpar.architectures.base import activation_shapes
 
 
 def phantom(*overrides: str, image=(3, 224, 224), classes=1000):

@@ -1,8 +1,7 @@
 import torch
-from families import configured
+from families import activation_shapes, configured
 from torch import nn
 
-from layerpar.architectures.base import activation_shapes
 from layerpar.architectures.vit import TransformerBlock
 
 

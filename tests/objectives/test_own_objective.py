@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import torch
+from own_objective import Agreeing
 from processes import SMALL, ended, start
-from tiny import largest_difference, tiny, weights_after
+from tiny import build, largest_difference, tiny, weights_after
+from torch import Tensor
 
+from layerpar.errors import UserError
+from layerpar.objectives.block import Message
 from layerpar.paths import RunDirectory
+from layerpar.rendezvous.ranks import Ranks
 
 HERE = Path(__file__).parent
 SEARCH = f"hydra.searchpath=[file://{HERE / 'conf'}]"
@@ -55,3 +61,19 @@ def test_it_trains_by_the_command_line(tmp_path: Path) -> None:
     assert (summary["status"], summary["objective"]) == ("done", "own")
     activations, targets = (summary["steps"] * 64 * numbers * 4 for numbers in (32, 10))
     assert [rank["sent_bytes"] for rank in summary["ranks"]] == [activations + targets, 0]
+
+
+class Rising(Agreeing):
+    """It says that something goes up, but not how late it is taken."""
+
+    def messages(self, activation: Tensor, *, num_classes: int) -> list[Message]:
+        down = super().messages(activation, num_classes=num_classes)
+        return [*down, Message("thanks", "up", (1,), activation.dtype)]
+
+
+def test_a_message_that_goes_up_needs_a_delay() -> None:
+    own = tiny(*OWN, "workers=1")
+    values = {field.name: getattr(own.objective, field.name) for field in fields(own.objective)}
+    rising = replace(own, objective=Rising(**values))
+    with pytest.raises(UserError, match="objective=own sends thanks up, but its delay_per_link is None"):
+        build(rising, Ranks(0, 1))
