@@ -45,6 +45,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 ReturnToService=2
 KillWait=5
+SchedulerParameters=sched_interval=2,bf_interval=2
 NodeName=h1 NodeAddr={network}.1 CPUs=1 RealMemory=2000
 NodeName=h2 NodeAddr={network}.2 CPUs=1 RealMemory=2000
 PartitionName=test Nodes=h[1-2] Default=YES MaxTime=30

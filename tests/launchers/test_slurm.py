@@ -147,7 +147,7 @@ def test_a_preempted_job_goes_on_and_ends_with_the_weights_of_an_undisturbed_one
     slurm_hosts: Cluster, tmp_path: Path
 ) -> None:
     here, directory = RunDirectory(tmp_path / "here"), RunDirectory(tmp_path / "run")
-    run = [*RUN, "epochs=400"]
+    run = [*RUN, "epochs=200"]
     assert ended(start("train", *run, f"hydra.run.dir={here.root}"), tmp_path)[0] == 0
     layerpar = shlex.join([sys.executable, "-m", "layerpar.cli"])
     arguments = shlex.join([*run, *ON_TWO_NODES, f"hydra.run.dir={directory.root}"])
