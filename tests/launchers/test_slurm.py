@@ -164,3 +164,4 @@ def test_a_preempted_job_goes_on_and_ends_with_the_weights_of_an_undisturbed_one
     assert status_of(directory)["status"] == "done", output.read_text()
     assert "goes on after epoch" in output.read_text()
     assert directory.model.read_bytes() == here.model.read_bytes()
+    wait_until(lambda: job not in slurm_hosts.run("h3", "squeue", "-h", "-o", "%i").split())
