@@ -36,6 +36,9 @@ class Boundaries:
         outputs: What each block of the network puts out for some blank samples.
         blocks: This worker's, consecutive.
         queue_depth: Messages that may be under way, and receives that wait for more.
+
+    Raises:
+        UserError: the objective sends something up, but does not say when it is taken.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Boundaries:
         self._outputs = outputs
         self._blocks = blocks
         self._depth = queue_depth
+        self._check_delay()
         timeout = workload.ranks.timeout
         names = self._messages(0) if grid.chain_length > 1 else ()
         self._groups = {name: dist.new_group(timeout=timeout) for name in names}
@@ -57,11 +61,7 @@ class Boundaries:
             connect(source, target, group=group, device=device)
 
     def links(self) -> dict[int, Links]:
-        """The links of this worker's blocks, by index; from below the network's first block has none.
-
-        Raises:
-            UserError: the objective sends something up, but does not say when it is taken.
-        """
+        """The links of this worker's blocks, by index; from below the network's first block has none."""
         links = {index: Links() for index in self._blocks}
         for below in self._blocks[:-1]:
             for message in self._streamed(below):
@@ -79,6 +79,15 @@ class Boundaries:
             if sender is not None:
                 (last.to_above if down else first.to_below)[message.name] = sender
         return links
+
+    def _check_delay(self) -> None:
+        objective = self._workload.config.objective
+        rising = [message.name for message in self._streamed(0) if message.direction == "up"]
+        require(
+            not rising or objective.delay_per_link is not None,
+            f"objective={objective.name} sends {', '.join(rising)} up, but its delay_per_link is None, so "
+            "nothing flows back; try a number of micro-batches",
+        )
 
     def _cross(self, name: str) -> Crossing:
         """The two ends of a message on this worker, the same at every call."""
@@ -113,15 +122,9 @@ class Boundaries:
 
     def _streamed(self, boundary: int) -> list[Message]:
         """What the objective sends across the boundary after a block."""
-        objective = self._workload.config.objective
-        messages = objective.messages(self._outputs[boundary], num_classes=self._workload.info.num_classes)
-        rising = [message.name for message in messages if message.direction == "up"]
-        require(
-            not rising or objective.delay_per_link is not None,
-            f"objective={objective.name} sends {', '.join(rising)} up, but its delay_per_link is None, so "
-            "nothing flows back; try a number of micro-batches",
+        return self._workload.config.objective.messages(
+            self._outputs[boundary], num_classes=self._workload.info.num_classes
         )
-        return messages
 
     def _messages(self, boundary: int) -> dict[str, Message]:
         """Everything that crosses the boundary after a block, by name."""

@@ -21,6 +21,7 @@ from layerpar.seeds import undisturbed
 PASSES = 5
 BUDGET_SECONDS = 0.8
 PLAIN = (bool, int, float, str, tuple)
+"""Attributes of these types tell modules apart."""
 
 BuildHead = Callable[[tuple[int, ...]], nn.Module | None]
 """The auxiliary head of a block that puts out activations of this shape, None for none."""

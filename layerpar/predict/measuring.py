@@ -18,7 +18,6 @@ from layerpar.measure.environment import available_cores
 from layerpar.partition.layer_times import BuildHead, Measuring, measure
 from layerpar.partition.profile import Profile
 from layerpar.predict import neighbours as neighbouring
-from layerpar.predict.kinds import Kind
 from layerpar.predict.layers import Layers
 from layerpar.predict.split_backward import time_split
 
@@ -50,10 +49,10 @@ def examine(
     """
     device = _device(layers)
     activation = torch.rand(2, *info.input_shape, device=device)
-    known: dict[Kind, tuple[Tensor, float, int]] = {}
+    known: dict[tuple[nn.Module, torch.Size], tuple[Tensor, float, int]] = {}
     found = []
     for layer in layers:
-        kind = (str(id(layer)), tuple(activation.shape))
+        kind = (layer, activation.shape)
         if kind not in known:
             with _autocast(config, device)():
                 output, saved = _forward(layer, activation)
